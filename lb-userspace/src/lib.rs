@@ -1,1 +1,7 @@
-//! The agent.
+//! The agent: watches Services and EndpointSlices and fills the maps that the BPF programs read.
+//!
+//! The modules form a pipeline in one direction: `source` → `model` → `resolve` → `desired` → `delta` → `reconciler` →
+//! `maps`. Beside it stand `datapath` (programs, pins, links), `devices` (which devices get a link), `cli` and `app`.
+
+pub mod model;
+pub mod resolve;

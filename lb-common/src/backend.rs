@@ -1,0 +1,73 @@
+//! Backends: address and port of one endpoint of one service port.
+
+use crate::addr::{Address, Endpoint, Port};
+use crate::layout::map_type;
+
+/// Whether new connections may go to a backend.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum BackendState {
+    /// Selected for new connections.
+    Active = 1,
+    /// Serves the flows that it has, gets no new ones while an active one exists (S-22).
+    Terminating = 2,
+}
+
+/// Value of `backends_v4` and `backends_v6`; the key is the backend's id, a `u32` that is never 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
+pub struct Backend<A> {
+    address: A,
+    port: u16,
+    state: u8,
+    reserved: u8,
+    epoch: u32,
+    service_id: u32,
+}
+map_type!(Backend<[u8; 4]> { address: [u8; 4], port: u16, state: u8, reserved: u8, epoch: u32, service_id: u32 });
+map_type!(Backend<[u8; 16]> { address: [u8; 16], port: u16, state: u8, reserved: u8, epoch: u32, service_id: u32 });
+
+impl<A: Address> Backend<A> {
+    /// A backend. `epoch` tells two users of one id apart: it differs whenever the id is given out again.
+    pub fn new(endpoint: Endpoint<A>, state: BackendState, epoch: u32, service_id: u32) -> Self {
+        Self {
+            address: endpoint.address,
+            port: endpoint.port.get(),
+            state: state as u8,
+            reserved: 0,
+            epoch,
+            service_id,
+        }
+    }
+
+    /// Address and port.
+    #[inline(always)]
+    pub fn endpoint(&self) -> Endpoint<A> {
+        Endpoint {
+            address: self.address,
+            port: Port::new(self.port),
+        }
+    }
+
+    /// The state; a number that no version wrote counts as active, for the row exists.
+    #[inline(always)]
+    pub fn state(&self) -> BackendState {
+        if self.state == BackendState::Terminating as u8 {
+            BackendState::Terminating
+        } else {
+            BackendState::Active
+        }
+    }
+
+    /// The epoch.
+    #[inline(always)]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Id of the service port that it serves.
+    #[inline(always)]
+    pub fn service_id(&self) -> u32 {
+        self.service_id
+    }
+}

@@ -1,0 +1,356 @@
+//! Flows: the connections that go through a frontend, and how they are found from both sides.
+//!
+//! The pipeline speaks to a [`FlowTable`] and knows nothing of how flows are stored. [`ConntrackKey`] belongs to the
+//! table that keeps one LRU entry for each direction.
+
+use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::layout::map_type;
+
+/// The two ends of a packet, as a flow is looked up by it.
+///
+/// From the client's side `client` is the source and `peer` the frontend; from the backend's side `peer`, the source, is
+/// the backend and `client` the destination.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Tuple<A> {
+    /// The client's end.
+    pub client: Endpoint<A>,
+    /// The other end: the frontend or the backend.
+    pub peer: Endpoint<A>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+}
+
+/// From which side a conntrack entry is found.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Direction {
+    /// The packet comes from the client; the peer is the frontend.
+    FromClient = 0,
+    /// The packet comes from the backend; the peer is the backend.
+    FromBackend = 1,
+}
+
+/// Key of `conntrack_v4` and `conntrack_v6`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
+pub struct ConntrackKey<A> {
+    client: A,
+    peer: A,
+    client_port: u16,
+    peer_port: u16,
+    protocol: u8,
+    direction: u8,
+    reserved: [u8; 2],
+}
+map_type!(ConntrackKey<[u8; 4]> {
+    client: [u8; 4],
+    peer: [u8; 4],
+    client_port: u16,
+    peer_port: u16,
+    protocol: u8,
+    direction: u8,
+    reserved: [u8; 2],
+});
+map_type!(ConntrackKey<[u8; 16]> {
+    client: [u8; 16],
+    peer: [u8; 16],
+    client_port: u16,
+    peer_port: u16,
+    protocol: u8,
+    direction: u8,
+    reserved: [u8; 2],
+});
+
+impl<A: Address> ConntrackKey<A> {
+    /// The key of a tuple, seen from one side.
+    #[inline(always)]
+    pub fn new(tuple: &Tuple<A>, direction: Direction) -> Self {
+        Self {
+            client: tuple.client.address,
+            peer: tuple.peer.address,
+            client_port: tuple.client.port.get(),
+            peer_port: tuple.peer.port.get(),
+            protocol: tuple.protocol.number(),
+            direction: direction as u8,
+            reserved: [0; 2],
+        }
+    }
+
+    /// From which side this entry is found.
+    pub fn direction(&self) -> Direction {
+        if self.direction == Direction::FromBackend as u8 {
+            Direction::FromBackend
+        } else {
+            Direction::FromClient
+        }
+    }
+}
+
+/// What has been seen of a connection; a set of bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct FlowState(u8);
+
+impl FlowState {
+    /// The backend has answered.
+    pub const REPLIED: Self = Self(1);
+    /// The client has sent FIN.
+    pub const CLIENT_FIN: Self = Self(2);
+    /// The backend has sent FIN.
+    pub const BACKEND_FIN: Self = Self(4);
+    /// One side has sent RST.
+    pub const RESET: Self = Self(8);
+
+    /// Nothing seen but the client's first packet.
+    pub const NEW: Self = Self(0);
+
+    /// Whether all bits of `other` are set.
+    #[inline(always)]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// This state with the bits of `other`.
+    #[inline(always)]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether a new connection may take over the tuple: both sides have finished, or one has reset.
+    #[inline(always)]
+    pub const fn is_closed(self) -> bool {
+        self.has(Self::RESET) || self.has(Self(Self::CLIENT_FIN.0 | Self::BACKEND_FIN.0))
+    }
+
+    /// The state in a word, for people.
+    pub const fn name(self) -> &'static str {
+        if self.has(Self::RESET) {
+            "reset"
+        } else if self.is_closed() {
+            "closed"
+        } else if self.0 & (Self::CLIENT_FIN.0 | Self::BACKEND_FIN.0) != 0 {
+            "closing"
+        } else if self.has(Self::REPLIED) {
+            "established"
+        } else {
+            "new"
+        }
+    }
+}
+
+/// A flow: value of `conntrack_v4` and `conntrack_v6`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
+pub struct Flow<A> {
+    client: A,
+    frontend: A,
+    backend: A,
+    client_port: u16,
+    frontend_port: u16,
+    backend_port: u16,
+    protocol: u8,
+    state: u8,
+    backend_id: u32,
+    service_id: u32,
+    epoch: u32,
+    last_seen: u32,
+}
+map_type!(Flow<[u8; 4]> {
+    client: [u8; 4],
+    frontend: [u8; 4],
+    backend: [u8; 4],
+    client_port: u16,
+    frontend_port: u16,
+    backend_port: u16,
+    protocol: u8,
+    state: u8,
+    backend_id: u32,
+    service_id: u32,
+    epoch: u32,
+    last_seen: u32,
+});
+map_type!(Flow<[u8; 16]> {
+    client: [u8; 16],
+    frontend: [u8; 16],
+    backend: [u8; 16],
+    client_port: u16,
+    frontend_port: u16,
+    backend_port: u16,
+    protocol: u8,
+    state: u8,
+    backend_id: u32,
+    service_id: u32,
+    epoch: u32,
+    last_seen: u32,
+});
+
+/// The backend that a flow was given to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chosen<A> {
+    /// Id in the backends map.
+    pub id: u32,
+    /// The backend's epoch at that time.
+    pub epoch: u32,
+    /// The service port.
+    pub service_id: u32,
+    /// Where packets go.
+    pub endpoint: Endpoint<A>,
+}
+
+impl<A: Address> Flow<A> {
+    /// A flow that begins now. `from_client` is the tuple of its first packet, `now` a tick of the data plane's clock.
+    #[inline(always)]
+    pub fn new(from_client: &Tuple<A>, chosen: &Chosen<A>, state: FlowState, now: u32) -> Self {
+        Self {
+            client: from_client.client.address,
+            frontend: from_client.peer.address,
+            backend: chosen.endpoint.address,
+            client_port: from_client.client.port.get(),
+            frontend_port: from_client.peer.port.get(),
+            backend_port: chosen.endpoint.port.get(),
+            protocol: from_client.protocol.number(),
+            state: state.0,
+            backend_id: chosen.id,
+            service_id: chosen.service_id,
+            epoch: chosen.epoch,
+            last_seen: now,
+        }
+    }
+
+    /// The client's end.
+    #[inline(always)]
+    pub fn client(&self) -> Endpoint<A> {
+        Endpoint {
+            address: self.client,
+            port: Port::new(self.client_port),
+        }
+    }
+
+    /// The frontend that the client speaks to.
+    #[inline(always)]
+    pub fn frontend(&self) -> Endpoint<A> {
+        Endpoint {
+            address: self.frontend,
+            port: Port::new(self.frontend_port),
+        }
+    }
+
+    /// The backend that answers.
+    #[inline(always)]
+    pub fn backend(&self) -> Endpoint<A> {
+        Endpoint {
+            address: self.backend,
+            port: Port::new(self.backend_port),
+        }
+    }
+
+    /// The protocol; one that the data plane does not balance reads as UDP.
+    #[inline(always)]
+    pub fn protocol(&self) -> Protocol {
+        if self.protocol == Protocol::Tcp.number() {
+            Protocol::Tcp
+        } else {
+            Protocol::Udp
+        }
+    }
+
+    /// What has been seen.
+    #[inline(always)]
+    pub fn state(&self) -> FlowState {
+        FlowState(self.state)
+    }
+
+    /// Id of the backend.
+    #[inline(always)]
+    pub fn backend_id(&self) -> u32 {
+        self.backend_id
+    }
+
+    /// Id of the service port.
+    #[inline(always)]
+    pub fn service_id(&self) -> u32 {
+        self.service_id
+    }
+
+    /// The backend's epoch when it was selected.
+    #[inline(always)]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Tick of the last stamp. Packets stamp at most once a second.
+    #[inline(always)]
+    pub fn last_seen(&self) -> u32 {
+        self.last_seen
+    }
+
+    /// The tuple of a packet from the client.
+    #[inline(always)]
+    pub fn from_client(&self) -> Tuple<A> {
+        Tuple {
+            client: self.client(),
+            peer: self.frontend(),
+            protocol: self.protocol(),
+        }
+    }
+
+    /// The tuple of a packet from the backend.
+    #[inline(always)]
+    pub fn from_backend(&self) -> Tuple<A> {
+        Tuple {
+            client: self.client(),
+            peer: self.backend(),
+            protocol: self.protocol(),
+        }
+    }
+
+    /// This flow as it is after a packet: more state, a later stamp.
+    #[inline(always)]
+    pub fn seen(mut self, state: FlowState, now: u32) -> Self {
+        self.state = state.0;
+        self.last_seen = now;
+        self
+    }
+
+    /// Whether a pod speaks to itself through the frontend (S-42).
+    #[inline(always)]
+    pub fn is_hairpin(&self) -> bool {
+        self.client == self.backend
+    }
+
+    /// The second flow that a hairpin needs: the same connection seen from the pod in its role as the backend, whose
+    /// client, as it believes, is the frontend's address.
+    ///
+    /// Packets of the pod to itself would never leave it. So the backend sees the frontend's address as the client's: on
+    /// the way to the pod the source is rewritten from the pod's to the frontend's address, on the way back the
+    /// destination from the frontend's to the pod's. That is what a flow with the roles exchanged does.
+    #[inline(always)]
+    pub fn mirrored(&self) -> Self {
+        Self {
+            client: self.backend,
+            frontend: self.frontend,
+            backend: self.client,
+            client_port: self.backend_port,
+            frontend_port: self.client_port,
+            backend_port: self.client_port,
+            ..*self
+        }
+    }
+}
+
+/// Why a flow was not stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableFull;
+
+/// Where flows live. Implementations differ in speed and in what they forget first, never in meaning.
+pub trait FlowTable<A: Address> {
+    /// The flow of a packet from a client, if known.
+    fn find_from_client(&self, tuple: &Tuple<A>) -> Option<Flow<A>>;
+    /// The flow of a packet from a backend, if known.
+    fn find_from_backend(&self, tuple: &Tuple<A>) -> Option<Flow<A>>;
+    /// Stores a flow so that it is found from both sides, replacing what either side knew. Never half a flow.
+    fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull>;
+    /// Writes the state and the stamp of a known flow where both sides find it. A side that was forgotten is stored again.
+    fn update(&self, flow: &Flow<A>);
+    /// Forgets a flow on both sides.
+    fn remove(&self, flow: &Flow<A>);
+}

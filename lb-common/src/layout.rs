@@ -1,0 +1,155 @@
+//! The names, sizes and the version of the maps, and the macro through which a struct becomes a map key or value.
+//!
+//! It does not open or create maps: the user side does, by the names and limits that stand here.
+
+/// Version of everything that is pinned. It is part of the pin path, so that programs and agents of different layouts
+/// never meet. Bump it whenever a shared struct, a map's type or the meaning of a field changes: a test holds the
+/// fingerprint of all of them against this number.
+pub const LAYOUT: u32 = 1;
+
+/// The names of the maps, at most 15 bytes: the kernel cuts longer ones.
+pub mod name {
+    /// IPv4 frontends.
+    pub const FRONTENDS_V4: &str = "frontends_v4";
+    /// IPv6 frontends.
+    pub const FRONTENDS_V6: &str = "frontends_v6";
+    /// Selection tables of all service ports.
+    pub const SLOTS: &str = "slots";
+    /// IPv4 backends by id.
+    pub const BACKENDS_V4: &str = "backends_v4";
+    /// IPv6 backends by id.
+    pub const BACKENDS_V6: &str = "backends_v6";
+    /// IPv4 flows.
+    pub const CONNTRACK_V4: &str = "conntrack_v4";
+    /// IPv6 flows.
+    pub const CONNTRACK_V6: &str = "conntrack_v6";
+    /// Bitmap of the addresses that may be a VIP.
+    pub const VIP_FILTER: &str = "vip_filter";
+    /// Packets by reason.
+    pub const COUNTERS: &str = "counters";
+    /// Names of the service ports, for people.
+    pub const SERVICES: &str = "services";
+    /// What the agent keeps across its own restarts.
+    pub const CONFIG: &str = "config";
+
+    /// All of them.
+    pub const ALL: [&str; 11] = [
+        FRONTENDS_V4,
+        FRONTENDS_V6,
+        SLOTS,
+        BACKENDS_V4,
+        BACKENDS_V6,
+        CONNTRACK_V4,
+        CONNTRACK_V6,
+        VIP_FILTER,
+        COUNTERS,
+        SERVICES,
+        CONFIG,
+    ];
+    const _: () = {
+        let mut i = 0;
+        while i < ALL.len() {
+            assert!(ALL[i].len() <= 15);
+            i += 1;
+        }
+    };
+}
+
+/// Default sizes, in entries. The agent's flags override them when the maps are made.
+pub mod limit {
+    /// Frontends of one family. A VIP takes one entry for each port, and one for itself.
+    pub const FRONTENDS: u32 = 65_536;
+    /// Backends of one family. An endpoint takes one entry for each service port that it serves.
+    pub const BACKENDS: u32 = 65_536;
+    /// Slots of all service ports.
+    pub const SLOTS: u32 = 1_048_576;
+    /// Service ports.
+    pub const SERVICES: u32 = 65_536;
+    /// Conntrack entries of one family. A flow takes two entries, four where a backend reaches itself.
+    pub const CONNTRACK: u32 = 262_144;
+}
+
+/// A struct that lives in a map: plain bytes without padding.
+pub trait MapType: bytemuck::Pod {
+    /// Name of the struct.
+    const NAME: &'static str;
+    /// Name, offset and size in bytes of each field.
+    const FIELDS: &'static [(&'static str, usize, usize)];
+}
+
+/// Makes a `#[repr(C)]` struct a map key or value: refuses padding at compile time (a hash map compares bytes, so an
+/// undefined byte is a lookup that misses) and records the fields for the layout's fingerprint.
+macro_rules! map_type {
+    ($type:ty { $($field:ident: $field_type:ty),+ $(,)? }) => {
+        const _: () = assert!(
+            core::mem::size_of::<$type>() == 0 $(+ core::mem::size_of::<$field_type>())+,
+            concat!(stringify!($type), " has padding")
+        );
+        // SAFETY: every field is Zeroable, as the Pod bound below demands.
+        unsafe impl bytemuck::Zeroable for $type {}
+        // SAFETY: the struct is repr(C), Copy and 'static, each field is Pod (checked by `assert_pod`), and the sizes of
+        // the fields add up to the size of the struct, so that there is no padding.
+        unsafe impl bytemuck::Pod for $type {}
+        const _: () = {
+            const fn assert_pod<T: bytemuck::Pod>() {}
+            $(assert_pod::<$field_type>();)+
+        };
+        impl $crate::layout::MapType for $type {
+            const NAME: &'static str = stringify!($type);
+            const FIELDS: &'static [(&'static str, usize, usize)] = &[
+                $((stringify!($field), core::mem::offset_of!($type, $field), core::mem::size_of::<$field_type>())),+
+            ];
+        }
+    };
+}
+pub(crate) use map_type;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{backend::Backend, config::Config, conntrack, frontend, service::ServiceName};
+
+    type V4 = [u8; 4];
+    type V6 = [u8; 16];
+
+    fn describe<T: MapType>(into: &mut String) {
+        use std::fmt::Write;
+        write!(into, "{}({})", T::NAME, size_of::<T>()).unwrap();
+        for (name, offset, size) in T::FIELDS {
+            write!(into, " {name}@{offset}+{size}").unwrap();
+        }
+        into.push('\n');
+    }
+
+    #[test]
+    fn a_changed_struct_demands_a_new_layout_version() {
+        let mut layout = String::new();
+        describe::<frontend::FrontendKey<V4>>(&mut layout);
+        describe::<frontend::FrontendKey<V6>>(&mut layout);
+        describe::<frontend::Frontend>(&mut layout);
+        describe::<Backend<V4>>(&mut layout);
+        describe::<Backend<V6>>(&mut layout);
+        describe::<conntrack::ConntrackKey<V4>>(&mut layout);
+        describe::<conntrack::ConntrackKey<V6>>(&mut layout);
+        describe::<conntrack::Flow<V4>>(&mut layout);
+        describe::<conntrack::Flow<V6>>(&mut layout);
+        describe::<ServiceName>(&mut layout);
+        describe::<Config>(&mut layout);
+        layout.push_str(&format!(
+            "slots {} vip_filter {}\n",
+            crate::frontend::SLOTS_PER_ELEMENT,
+            crate::vip_filter::BITS
+        ));
+        // FNV-1a, so that the number does not depend on the standard library's hasher.
+        let fingerprint = layout.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
+        assert_eq!(
+            (LAYOUT, fingerprint),
+            (1, FINGERPRINT),
+            "a shared struct changed: bump layout::LAYOUT and set both numbers of this test\n{layout}"
+        );
+    }
+
+    const FINGERPRINT: u64 = 15_206_061_241_661_718_373;
+}

@@ -1,0 +1,79 @@
+//! Why a packet was treated as it was. The number of a reason is the index of its counter in `counters`.
+
+/// Defines the reasons once: number, name for people, meaning.
+macro_rules! reasons {
+    ($($(#[$doc:meta])+ $variant:ident = $number:literal, $name:literal;)+) => {
+        /// Why a packet passed, was rewritten, refused or dropped.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u32)]
+        pub enum Reason {
+            $($(#[$doc])+ $variant = $number,)+
+        }
+
+        impl Reason {
+            /// All reasons, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name that tools show.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Passed: neither IPv4 nor IPv6. Not counted.
+    NotIp = 0, "not-ip";
+    /// Passed: for no Service, and no reply of a known flow. Not counted, for it is the bulk of other traffic.
+    NotForService = 1, "not-for-service";
+    /// Passed: the destination is a VIP, the transport protocol is one that is not balanced.
+    UnknownProtocol = 2, "unknown-protocol";
+    /// Passed: a header is cut short or contradicts itself.
+    Malformed = 3, "malformed";
+    /// Passed: a fragment to a VIP or of a flow; without its siblings it can't be translated.
+    Fragment = 4, "fragment";
+    /// Rewritten: first packet of a flow, a backend was selected.
+    NewFlow = 5, "new-flow";
+    /// Rewritten: packet of a known flow, towards the backend.
+    Forward = 6, "forward";
+    /// Rewritten: packet of a known flow, towards the client.
+    Reply = 7, "reply";
+    /// Rewritten: the flow's backend was gone, another one was selected.
+    Reselected = 8, "reselected";
+    /// Refused: the service port has no usable endpoint anywhere (S-30 a).
+    NoEndpoint = 9, "no-endpoint";
+    /// Refused: no such port at this VIP (S-30 c).
+    UnknownPort = 10, "unknown-port";
+    /// Dropped: the policy is Local, endpoints exist, none on this node (S-30 b).
+    NoLocalEndpoint = 11, "no-local-endpoint";
+    /// Dropped: the selected slot names a backend that does not exist; the sender's next try finds a good one.
+    BackendMissing = 12, "backend-missing";
+    /// Dropped: the flow table took no new flow.
+    FlowTableFull = 13, "flow-table-full";
+    /// Dropped: every backend tried already answers the same client port through another frontend.
+    TupleClash = 14, "tuple-clash";
+    /// Dropped: the kernel refused to change the packet.
+    RewriteFailed = 15, "rewrite-failed";
+    /// Dropped: it was to be refused, and the answer could not be made.
+    RejectFailed = 16, "reject-failed";
+}
+
+/// Number of reasons, which is the number of elements of `counters`.
+pub const COUNT: u32 = Reason::ALL.len() as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_dense_and_names_are_unique() {
+        for (i, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i, "{reason:?}");
+        }
+        let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+    }
+}
