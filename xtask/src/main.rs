@@ -1,3 +1,52 @@
-//! The commands of the project.
+//! The commands of the project, `cargo xtask <verb>`: this file names the verbs, one module each does the work.
 
-fn main() {}
+mod build_ebpf;
+mod ci;
+mod setup;
+mod step;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything a developer does here beyond plain cargo
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Compile the BPF object into target/bpf/lb-ebpf.o, its toolchain included
+    BuildEbpf,
+    /// Run every level of tests, or only the named ones
+    Test(test::Options),
+    /// Check formatting and lints, then run every level of tests
+    Ci,
+    /// Install the host tools that a verb needs; the verbs do this by themselves
+    Setup(setup::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::BuildEbpf => build_ebpf::run().map(drop),
+        Verb::Test(options) => test::run(&options),
+        Verb::Ci => ci::run(),
+        Verb::Setup(options) => setup::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Steps that take long: announced by one line, run with their own output visible, closed with the time they took.
+
+use std::{process::Command, time::Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Announces `what`, does it, and says how long it took.
+///
+/// # Errors
+/// Those of `work`.
+pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("==> {what}");
+    let start = Instant::now();
+    let result = work();
+    let verdict = if result.is_ok() { "done" } else { "failed" };
+    println!("    {verdict} in {:.1} s", start.elapsed().as_secs_f64());
+    result
+}
+
+/// Runs a command whose output goes straight to the terminal.
+///
+/// # Errors
+/// If it can't be started, or ends with anything but success; the message holds the command line.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{}`", line(command)))?;
+    if !status.success() {
+        bail!("`{}` failed: {status}", line(command));
+    }
+    Ok(())
+}
+
+/// The standard output of a command, trimmed; `None` if it can't be started or fails. Meant for probing.
+pub fn probe(command: &mut Command) -> Option<String> {
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The command as one would type it, without its environment.
+pub fn line(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    words.extend(
+        command
+            .get_args()
+            .map(|arg| arg.to_string_lossy().into_owned()),
+    );
+    words.join(" ")
+}

@@ -1,0 +1,135 @@
+//! `cargo xtask test`: prepares the host and the BPF object, then runs the levels of tests one after the other.
+//! A level that fails does not keep the next one from running; a level in which no test ran has failed.
+
+mod level;
+mod tally;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::{
+    build_ebpf,
+    setup::{self, tools},
+    step::{run as execute, step},
+    workspace,
+};
+use level::Level;
+use tally::Tally;
+
+/// What `cargo xtask test` takes.
+#[derive(Args, Default)]
+pub struct Options {
+    /// Levels to run; all of them if none is named
+    #[arg(value_enum, value_name = "LEVEL")]
+    levels: Vec<Level>,
+}
+
+struct Report {
+    level: Level,
+    tally: Tally,
+    /// What went wrong, if the level failed.
+    failure: Option<String>,
+    took: Duration,
+}
+
+/// Runs the levels and prints a summary.
+///
+/// # Errors
+/// If a level needs root and this is not root, if the preparation fails, or if a level failed: the message names which.
+pub fn run(options: &Options) -> Result<()> {
+    let levels = level::selected(&options.levels);
+    check_privileges(&levels)?;
+    prepare(&levels)?;
+
+    let reports: Vec<_> = levels.into_iter().map(run_level).collect();
+    print_summary(&reports);
+    let failed: Vec<_> = reports
+        .iter()
+        .filter(|report| report.failure.is_some())
+        .map(|r| r.level.name())
+        .collect();
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn check_privileges(levels: &[Level]) -> Result<()> {
+    let privileged: Vec<_> = levels
+        .iter()
+        .filter(|level| level.needs_root())
+        .map(|level| level.name())
+        .collect();
+    if !privileged.is_empty() && !setup::is_root() {
+        bail!(
+            "these levels load BPF programs and make network namespaces, which needs root: {}. \
+             Run `cargo xtask test` as root, or `cargo xtask test host` without",
+            privileged.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn prepare(levels: &[Level]) -> Result<()> {
+    if levels.iter().any(|level| level.needs_root()) {
+        setup::ensure("the tests", &[tools::LAB])?;
+    }
+    build_ebpf::run()?;
+    // Unoptimised, since the tests' own dependencies are the same ones, and are then compiled once.
+    // Every command here names the whole workspace: another choice of packages means other features and a second build.
+    step("build lb (a few minutes the first time)", || {
+        execute(workspace::cargo().args(["build", "--workspace", "--bin", "lb"]))
+    })
+}
+
+fn run_level(level: Level) -> Report {
+    println!("\n##### {}: {} #####", level.name(), level.about());
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    let mut failures = Vec::new();
+    for arguments in level.commands() {
+        let mut cargo = workspace::cargo();
+        cargo.args(["test", "--no-fail-fast"]).args(*arguments);
+        if let Err(error) = tally.run(&mut cargo, &mut std::io::stdout().lock()) {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    if failures.is_empty() && tally.passed == 0 {
+        failures.push("no test ran".into());
+    }
+    let failure = (!failures.is_empty()).then(|| failures.join("; "));
+    Report {
+        level,
+        tally,
+        failure,
+        took: start.elapsed(),
+    }
+}
+
+fn print_summary(reports: &[Report]) {
+    println!("\n##### summary #####");
+    let mut total = Tally::default();
+    let mut took = Duration::ZERO;
+    for Report {
+        level,
+        tally,
+        failure,
+        took: time,
+    } in reports
+    {
+        let verdict = if failure.is_some() { "FAILED" } else { "ok" };
+        println!(
+            "{:<10} {verdict:<6} {tally}, {:>6.1} s",
+            level.name(),
+            time.as_secs_f64()
+        );
+        if let Some(failure) = failure {
+            println!("           {failure}");
+        }
+        total += *tally;
+        took += *time;
+    }
+    println!("{:<17} {total}, {:>6.1} s", "total", took.as_secs_f64());
+}

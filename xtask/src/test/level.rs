@@ -1,0 +1,97 @@
+//! The levels of tests, from the fastest to the most real, and the cargo commands that each consists of.
+
+use clap::ValueEnum;
+
+/// One level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Level {
+    /// Unit and property tests; no root, no kernel
+    Host,
+    /// Manifests in, map dumps out, on in-memory and on real maps
+    Scenarios,
+    /// Single packets through the loaded programs (BPF_PROG_TEST_RUN)
+    Packets,
+    /// Real connections in network namespaces
+    Traffic,
+}
+
+/// The levels to run, each once and in order: those asked for, or all.
+pub fn selected(asked: &[Level]) -> Vec<Level> {
+    let mut levels = if asked.is_empty() {
+        Level::value_variants().to_vec()
+    } else {
+        asked.to_vec()
+    };
+    levels.sort_unstable();
+    levels.dedup();
+    levels
+}
+
+impl Level {
+    /// The word to select it with.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Scenarios => "scenarios",
+            Self::Packets => "packets",
+            Self::Traffic => "traffic",
+        }
+    }
+
+    /// One line on what it proves.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Host => "unit and property tests",
+            Self::Scenarios => "manifests in, map dumps out",
+            Self::Packets => "single packets through the loaded programs",
+            Self::Traffic => "real connections in network namespaces",
+        }
+    }
+
+    /// Whether it loads programs or makes namespaces.
+    pub fn needs_root(self) -> bool {
+        self != Self::Host
+    }
+
+    /// What follows `cargo test`, one entry per command.
+    pub fn commands(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Host => &[
+                &["--workspace", "--exclude", "lab", "--lib", "--bins"],
+                &["--workspace", "--doc"],
+            ],
+            Self::Scenarios => &[&["--workspace", "--test", "scenarios"]],
+            Self::Packets => &[&["--workspace", "--test", "packets"]],
+            Self::Traffic => &[&["--package", "lab"], &["--workspace", "--test", "traffic"]],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_run_in_order_and_once_whatever_the_order_asked() {
+        assert_eq!(
+            selected(&[]),
+            [
+                Level::Host,
+                Level::Scenarios,
+                Level::Packets,
+                Level::Traffic
+            ]
+        );
+        assert_eq!(
+            selected(&[Level::Traffic, Level::Host, Level::Traffic]),
+            [Level::Host, Level::Traffic]
+        );
+    }
+
+    #[test]
+    fn the_name_of_a_level_is_the_word_that_selects_it() {
+        for level in Level::value_variants() {
+            assert_eq!(level.to_possible_value().unwrap().get_name(), level.name());
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Where things are in the source tree, and the cargo that drives every build.
+//! The paths below `target` do not follow CARGO_TARGET_DIR, so that the build script of lb-userspace finds the object.
+
+use std::{env, path::PathBuf, process::Command};
+
+/// The folder of the workspace's Cargo.toml.
+pub fn root() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path
+}
+
+/// Where the BPF object ends up, whichever toolchain made it.
+pub fn bpf_object() -> PathBuf {
+    root().join("target/bpf/lb-ebpf.o")
+}
+
+/// Cargo's own folder for the BPF build: apart, since it has other flags and perhaps another compiler.
+pub fn bpf_build_dir() -> PathBuf {
+    root().join("target/bpf-build")
+}
+
+/// The installation root of the cached bpf-linker.
+pub fn bpf_linker_root() -> PathBuf {
+    root().join("target/bpf-linker")
+}
+
+/// The cargo that started this program, in the workspace's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
