@@ -114,9 +114,14 @@ mod tests {
     fn a_failing_command_is_an_error_and_its_results_count() {
         let mut tally = Tally::default();
         let script = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured'; exit 3";
+        let mut terminal = Vec::new();
         let error = tally
-            .run(Command::new("sh").args(["-c", script]))
+            .run(Command::new("sh").args(["-c", script]), &mut terminal)
             .unwrap_err();
+        assert_eq!(
+            terminal,
+            b"test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured\n"
+        );
         assert!(error.to_string().contains("exit status: 3"), "{error}");
         assert_eq!(
             tally,
