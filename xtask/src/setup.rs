@@ -35,16 +35,14 @@ enum Purpose {
 /// Those of [`ensure`].
 pub fn run(options: &Options) -> Result<()> {
     match options.purpose {
-        Purpose::Build => ensure(
-            "the build of the BPF object",
-            &[tools::BPF_COMPILER, tools::LLVM],
-        ),
-        Purpose::Test => ensure("the tests", &[tools::LAB]),
-        Purpose::Demo => ensure("the demonstration", &[tools::LAB, tools::SERVERS]),
+        Purpose::Build => ensure("build the BPF object", &[tools::BPF_COMPILER, tools::LLVM]),
+        Purpose::Test => ensure("run the tests", &[tools::LAB]),
+        Purpose::Demo => ensure("run the demonstration", &[tools::LAB, tools::SERVERS]),
     }
 }
 
 /// Makes sure that every tool of the lists is there. Says nothing and does nothing if they are.
+/// `purpose` is a verb with its object, such as "run the tests".
 ///
 /// # Errors
 /// If one is missing and can't be installed (not root, not Debian, or apt fails): the message holds the command to type.
@@ -64,17 +62,17 @@ pub fn ensure(purpose: &str, lists: &[&'static [Tool]]) -> Result<()> {
     let command = apt::command_line(&packages);
     if !apt::available() {
         bail!(
-            "for {purpose}, install what these packages of Debian hold: {names} (there: `{command}`)"
+            "to {purpose}, install what these packages of Debian hold: {names} (on Debian, `{command}`)"
         );
     }
     if !is_root() {
         bail!(
-            "for {purpose}, these packages are missing: {names}; install them as root: `{command}`"
+            "to {purpose}, these packages are missing: {names}; install them as root: `{command}`"
         );
     }
     let services: Vec<_> = missing().filter_map(|tool| tool.service).collect();
     step(
-        &format!("install for {purpose}: {names} (seconds to minutes, as the network goes)"),
+        &format!("install, to {purpose}: {names} (seconds to minutes, as the network goes)"),
         || {
             apt::install(&packages)?;
             services

@@ -74,7 +74,7 @@ fn check_privileges(levels: &[Level]) -> Result<()> {
 
 fn prepare(levels: &[Level]) -> Result<()> {
     if levels.iter().any(|level| level.needs_root()) {
-        setup::ensure("the tests", &[tools::LAB])?;
+        setup::ensure("run the tests", &[tools::LAB])?;
     }
     build_ebpf::run()?;
     // Unoptimised, since the tests' own dependencies are the same ones, and are then compiled once.

@@ -5,7 +5,9 @@ use std::{env, path::PathBuf, process::Command};
 
 /// The folder of the workspace's Cargo.toml.
 pub fn root() -> PathBuf {
-    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // Asked at run time: a target folder that two checkouts share may hold a program compiled in the other one.
+    let mut path: PathBuf = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), Into::into);
     path.pop();
     path
 }

@@ -129,12 +129,11 @@ fn llvm_prefix() -> Result<PathBuf> {
             }
         }
     }
-    setup::ensure("LLVM, to build bpf-linker", &[tools::LLVM]).with_context(|| {
-        format!(
-            "bpf-linker needs LLVM {LLVM_MAJOR} with its headers, static Polly library and zstd's headers. \
-             Install those (https://apt.llvm.org has them for Debian and Ubuntu), and say where with \
-             {LLVM_VARIABLE}=<prefix> unless it is /usr/lib/llvm-{LLVM_MAJOR} or llvm-config-{LLVM_MAJOR} is in PATH; \
-             or name a bpf-linker {VERSION} with {LINKER_VARIABLE}=<path>"
+    setup::ensure("build bpf-linker", &[tools::LLVM]).map_err(|error| {
+        anyhow!(
+            "{error:#}\n\
+             or get LLVM {LLVM_MAJOR} with headers, static Polly and zstd's headers (https://apt.llvm.org) and say where: {LLVM_VARIABLE}=<prefix>\n\
+             or name a bpf-linker {VERSION}: {LINKER_VARIABLE}=<path>"
         )
     })?;
     Ok(PathBuf::from(format!("/usr/lib/llvm-{LLVM_MAJOR}")))

@@ -1,9 +1,13 @@
 //! Which Rust compiler makes the BPF code. Needed is a `core` for the BPF target: a ready-made one or its source.
 //! Sources, in order: LB_BPF_RUSTC, rustup's nightly with rust-src, Debian's rustc-web, Debian's rustc-web after installing it.
 
-use std::{env, fmt, path::PathBuf, process::Command};
+use std::{
+    env, fmt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use super::{TARGET, linker::LLVM_MAJOR};
 use crate::{
@@ -54,21 +58,19 @@ pub fn resolve() -> Result<Toolchain> {
         }
         Err(why) => why,
     };
-    let no_debian = match usable_prebuilt(&PathBuf::from(DEBIAN_RUSTC)) {
+    let no_debian = match usable_prebuilt(Path::new(DEBIAN_RUSTC)) {
         Ok(version) => return Ok(debian(&version, &no_nightly)),
         Err(why) => why,
     };
     println!("no BPF compiler yet: nightly: {no_nightly}; {DEBIAN_RUSTC}: {no_debian}");
-    setup::ensure("the compiler for BPF", &[tools::BPF_COMPILER])
-        .and_then(|()| usable_prebuilt(&PathBuf::from(DEBIAN_RUSTC)).map_err(anyhow::Error::msg))
+    setup::ensure("compile for BPF", &[tools::BPF_COMPILER])
+        .and_then(|()| usable_prebuilt(Path::new(DEBIAN_RUSTC)).map_err(|why| anyhow!("{DEBIAN_RUSTC}: {why}")))
         .map(|version| debian(&version, &no_nightly))
-        .with_context(|| {
-            format!(
-                "no compiler for {TARGET}. Do one of these:\n  \
-                 rustup toolchain install nightly --component rust-src\n  \
-                 {RUSTC_VARIABLE}=<a rustc of LLVM {LLVM_MAJOR} or older with core for {TARGET}> cargo xtask build-ebpf\n  \
-                 on Debian, as root: {}\nthe reason",
-                setup::apt::command_line(&tools::packages(tools::BPF_COMPILER))
+        .map_err(|error| {
+            anyhow!(
+                "{error:#}\n\
+                 or use rustup's nightly: `rustup toolchain install nightly --component rust-src`\n\
+                 or name a rustc of LLVM {LLVM_MAJOR} or older that has core for {TARGET}: {RUSTC_VARIABLE}=<path>"
             )
         })
 }
@@ -110,7 +112,7 @@ impl fmt::Display for Toolchain {
 }
 
 /// The version of a rustc that can compile for BPF as it is, or why it can't.
-fn usable_prebuilt(rustc: &PathBuf) -> Result<String, String> {
+fn usable_prebuilt(rustc: &Path) -> Result<String, String> {
     let version = readable_version(&mut Command::new(rustc))?;
     let library = probe(Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]))
         .ok_or_else(|| format!("does not know the target {TARGET}"))?;

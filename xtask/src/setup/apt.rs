@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::policy::NoServiceStarts;
 use crate::step::{probe, run};
@@ -50,15 +50,16 @@ pub fn install(packages: &[&str]) -> Result<()> {
     if guard.interrupted() {
         bail!("interrupted");
     }
-    outcome.with_context(|| match not_offered(packages) {
-        missing if missing.is_empty() => {
-            format!("cannot install; try `{}`", command_line(packages))
+    if outcome.is_err() {
+        let missing = not_offered(packages);
+        if !missing.is_empty() {
+            bail!(
+                "the package sources of this system do not offer {}",
+                missing.join(" ")
+            );
         }
-        missing => format!(
-            "the package sources of this system do not offer {}",
-            missing.join(" ")
-        ),
-    })
+    }
+    outcome
 }
 
 /// Keeps a service that was just installed from coming up at the next boot.
