@@ -3,5 +3,6 @@
 //! The modules form a pipeline in one direction: `source` → `model` → `resolve` → `desired` → `delta` → `reconciler` →
 //! `maps`. Beside it stand `datapath` (programs, pins, links), `devices` (which devices get a link), `cli` and `app`.
 
+pub mod maps;
 pub mod model;
 pub mod resolve;

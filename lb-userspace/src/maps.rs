@@ -1,0 +1,78 @@
+//! The maps as the code above sees them: rows to read, operations to write.
+//!
+//! Two implementations mean the same: [`memory`] for tests, [`bpf`] over pinned BPF maps. Neither knows what a Service
+//! is, or in which order operations are safe: that is [`crate::delta`]'s knowledge.
+
+pub mod bpf;
+pub mod create;
+pub mod error;
+pub mod memory;
+pub mod row;
+pub mod spec;
+
+use std::ops::Range;
+
+use lb_common::config::Config;
+use lb_common::frontend::Frontend;
+use lb_common::service::ServiceName;
+
+pub use error::MapError;
+pub use row::{BackendKey, BackendRow, FlowRow, FrontendAt};
+pub use spec::Limits;
+
+/// One write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Deletes a frontend.
+    DeleteFrontend(FrontendAt),
+    /// Sets a bit of `vip_filter`.
+    SetVipBit(u32),
+    /// Clears a bit of `vip_filter`.
+    ClearVipBit(u32),
+    /// Inserts or replaces a backend.
+    PutBackend(u32, BackendRow),
+    /// Writes backend ids into consecutive slots.
+    WriteSlots {
+        /// Index of the first slot.
+        offset: u32,
+        /// The ids.
+        ids: Vec<u32>,
+    },
+    /// Inserts or replaces a service port's name.
+    PutService(u32, ServiceName),
+    /// Inserts or replaces a frontend.
+    PutFrontend(FrontendAt, Frontend),
+    /// Deletes a backend.
+    DeleteBackend(BackendKey),
+    /// Deletes a service port's name.
+    DeleteService(u32),
+    /// Writes the one element of `config`.
+    PutConfig(Config),
+}
+
+/// All maps of one data plane.
+///
+/// Reads return rows in no particular order. Deleting a row that does not exist succeeds.
+pub trait Maps {
+    /// All frontends.
+    fn frontends(&self) -> Result<Vec<(FrontendAt, Frontend)>, MapError>;
+    /// All backends, by id.
+    fn backends(&self) -> Result<Vec<(u32, BackendRow)>, MapError>;
+    /// All names of service ports, by service id.
+    fn services(&self) -> Result<Vec<(u32, ServiceName)>, MapError>;
+    /// The backend ids in a range of slots.
+    fn slots(&self, range: Range<u32>) -> Result<Vec<u32>, MapError>;
+    /// The words of `vip_filter`.
+    fn vip_filter(&self) -> Result<Vec<u64>, MapError>;
+    /// The element of `config`.
+    fn config(&self) -> Result<Config, MapError>;
+    /// Shows every conntrack entry once to `visit`. The data plane goes on writing: entries made or deleted meanwhile
+    /// may or may not be shown.
+    fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<(), MapError>;
+    /// The counters, summed over all CPUs, by the number of their reason.
+    fn counters(&self) -> Result<Vec<u64>, MapError>;
+    /// How many entries there is room for.
+    fn limits(&self) -> Limits;
+    /// Does the operations in their order, each whether or not those before it succeeded; one result for each.
+    fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), MapError>>;
+}

@@ -1,0 +1,201 @@
+//! The maps in the kernel, opened by their pins. It makes and pins none.
+//!
+//! Hash maps go through aya, one system call a row. The arrays `slots` and `vip_filter` are mapped into memory, so that
+//! a table of a thousand slots costs a thousand stores.
+
+mod error;
+mod mapped;
+mod open;
+mod table;
+mod wire;
+
+use std::ops::Range;
+use std::path::Path;
+
+use aya::maps::{Array, Map, MapData, PerCpuArray};
+use lb_common::backend::Backend;
+use lb_common::config::Config;
+use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
+use lb_common::layout::name;
+use lb_common::service::ServiceName;
+use lb_common::{reason, vip_filter};
+
+use crate::maps::row::{V4, V6};
+use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op};
+use crate::model::Family;
+use mapped::Mapped;
+pub use open::Access;
+use open::Pins;
+use table::Table;
+use wire::Wire;
+
+/// The pinned maps of one data plane.
+pub struct BpfMaps {
+    frontends_v4: Table<FrontendKey<V4>, Frontend>,
+    frontends_v6: Table<FrontendKey<V6>, Frontend>,
+    backends_v4: Table<u32, Backend<V4>>,
+    backends_v6: Table<u32, Backend<V6>>,
+    conntrack_v4: Table<ConntrackKey<V4>, Flow<V4>>,
+    conntrack_v6: Table<ConntrackKey<V6>, Flow<V6>>,
+    services: Table<u32, ServiceName>,
+    slots: Mapped,
+    vip_filter: Mapped,
+    counters: PerCpuArray<MapData, u64>,
+    config: Array<MapData, Wire<Config>>,
+}
+
+impl BpfMaps {
+    /// Opens the maps pinned in `dir` under their names.
+    ///
+    /// Reading needs no agent, and no more than the right to open the pins. Refuses a map of another shape than
+    /// [`crate::maps::spec`] says, for its rows would be garbage.
+    pub fn open(dir: &Path, access: Access) -> Result<Self, MapError> {
+        let pins = Pins { dir, access };
+        Ok(Self {
+            frontends_v4: pins.table(name::FRONTENDS_V4)?,
+            frontends_v6: pins.table(name::FRONTENDS_V6)?,
+            backends_v4: pins.table(name::BACKENDS_V4)?,
+            backends_v6: pins.table(name::BACKENDS_V6)?,
+            conntrack_v4: pins.table(name::CONNTRACK_V4)?,
+            conntrack_v6: pins.table(name::CONNTRACK_V6)?,
+            services: pins.table(name::SERVICES)?,
+            slots: pins.mapped(name::SLOTS)?,
+            vip_filter: pins.mapped(name::VIP_FILTER)?,
+            counters: pins.typed(name::COUNTERS, |data| Map::PerCpuArray(data).try_into())?,
+            config: pins.typed(name::CONFIG, |data| Map::Array(data).try_into())?,
+        })
+    }
+
+    fn apply_one(&mut self, op: &Op) -> Result<(), MapError> {
+        match op {
+            Op::DeleteFrontend(FrontendAt::V4(key)) => self.frontends_v4.delete(key, &key_text(op)),
+            Op::DeleteFrontend(FrontendAt::V6(key)) => self.frontends_v6.delete(key, &key_text(op)),
+            Op::PutFrontend(FrontendAt::V4(key), row) => {
+                self.frontends_v4.put(key, row, &key_text(op))
+            }
+            Op::PutFrontend(FrontendAt::V6(key), row) => {
+                self.frontends_v6.put(key, row, &key_text(op))
+            }
+            Op::PutBackend(id, BackendRow::V4(row)) => self.backends_v4.put(id, row, &key_text(op)),
+            Op::PutBackend(id, BackendRow::V6(row)) => self.backends_v6.put(id, row, &key_text(op)),
+            Op::DeleteBackend(key) => match key.family {
+                Family::V4 => self.backends_v4.delete(&key.id, &key_text(op)),
+                Family::V6 => self.backends_v6.delete(&key.id, &key_text(op)),
+            },
+            Op::PutService(id, row) => self.services.put(id, row, &key_text(op)),
+            Op::DeleteService(id) => self.services.delete(id, &key_text(op)),
+            Op::WriteSlots { offset, ids } => self.slots.write_u32s(*offset, ids),
+            Op::SetVipBit(bit) => self.change_vip_bit(*bit, true),
+            Op::ClearVipBit(bit) => self.change_vip_bit(*bit, false),
+            Op::PutConfig(config) => self
+                .config
+                .set(0, Wire(*config), 0)
+                .map_err(|e| error::write(name::CONFIG, "put", "its element".to_owned(), e)),
+        }
+    }
+
+    fn change_vip_bit(&mut self, bit: u32, set: bool) -> Result<(), MapError> {
+        let (word, mask) = vip_filter::word_and_mask(bit);
+        let old = self.vip_filter.read_u64s(word..word + 1)?[0];
+        let new = if set { old | mask } else { old & !mask };
+        self.vip_filter.write_u64(word, new)
+    }
+}
+
+impl Maps for BpfMaps {
+    fn frontends(&self) -> Result<Vec<(FrontendAt, Frontend)>, MapError> {
+        let mut rows = Vec::new();
+        self.frontends_v4
+            .each(&mut |key, row| rows.push((FrontendAt::V4(key), row)))?;
+        self.frontends_v6
+            .each(&mut |key, row| rows.push((FrontendAt::V6(key), row)))?;
+        Ok(rows)
+    }
+
+    fn backends(&self) -> Result<Vec<(u32, BackendRow)>, MapError> {
+        let mut rows = Vec::new();
+        self.backends_v4
+            .each(&mut |id, row| rows.push((id, BackendRow::V4(row))))?;
+        self.backends_v6
+            .each(&mut |id, row| rows.push((id, BackendRow::V6(row))))?;
+        Ok(rows)
+    }
+
+    fn services(&self) -> Result<Vec<(u32, ServiceName)>, MapError> {
+        let mut rows = Vec::new();
+        self.services.each(&mut |id, row| rows.push((id, row)))?;
+        Ok(rows)
+    }
+
+    fn slots(&self, range: Range<u32>) -> Result<Vec<u32>, MapError> {
+        self.slots.read_u32s(range)
+    }
+
+    fn vip_filter(&self) -> Result<Vec<u64>, MapError> {
+        self.vip_filter.read_u64s(0..vip_filter::WORDS)
+    }
+
+    fn config(&self) -> Result<Config, MapError> {
+        match self.config.get(&0, 0) {
+            Ok(Wire(config)) => Ok(config),
+            Err(e) => Err(error::write(
+                name::CONFIG,
+                "read",
+                "its element".to_owned(),
+                e,
+            )),
+        }
+    }
+
+    fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<(), MapError> {
+        self.conntrack_v4
+            .each(&mut |key, flow| visit(FlowRow::v4(&key, &flow)))?;
+        self.conntrack_v6
+            .each(&mut |key, flow| visit(FlowRow::v6(&key, &flow)))
+    }
+
+    fn counters(&self) -> Result<Vec<u64>, MapError> {
+        (0..reason::COUNT)
+            .map(|index| match self.counters.get(&index, 0) {
+                Ok(per_cpu) => Ok(per_cpu.iter().sum()),
+                Err(e) => Err(error::write(name::COUNTERS, "read", index.to_string(), e)),
+            })
+            .collect()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            frontends: self
+                .frontends_v4
+                .max_entries()
+                .min(self.frontends_v6.max_entries()),
+            backends: self
+                .backends_v4
+                .max_entries()
+                .min(self.backends_v6.max_entries()),
+            slots: self.slots.elements() * SLOTS_PER_ELEMENT,
+            services: self.services.max_entries(),
+            conntrack: self
+                .conntrack_v4
+                .max_entries()
+                .min(self.conntrack_v6.max_entries()),
+        }
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), MapError>> {
+        ops.iter().map(|op| self.apply_one(op)).collect()
+    }
+}
+
+/// Writes the key of an operation in words, only when somebody asks.
+fn key_text(op: &Op) -> impl Fn() -> String + '_ {
+    move || match op {
+        Op::DeleteFrontend(at) | Op::PutFrontend(at, _) => format!("frontend {at}"),
+        Op::PutBackend(id, row) => format!("backend {id} ({})", row.socket()),
+        Op::DeleteBackend(key) => format!("backend {}", key.id),
+        Op::PutService(id, row) => format!("service {id} ({}/{})", row.namespace(), row.name()),
+        Op::DeleteService(id) => format!("service {id}"),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,266 @@
+//! The shape of every map: type, sizes, flags and the number of entries. One table for whoever makes the maps, opens
+//! their pins or checks them. It makes and opens nothing.
+
+use std::fmt;
+
+use lb_common::backend::Backend;
+use lb_common::config::Config;
+use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
+use lb_common::layout::{limit, name};
+use lb_common::service::ServiceName;
+use lb_common::{reason, vip_filter};
+
+use crate::maps::row::{V4, V6};
+
+/// `BPF_F_NO_PREALLOC`: entries take memory when they are inserted.
+pub const NO_PREALLOC: u32 = 1;
+/// `BPF_F_MMAPABLE`: the array can be mapped into memory.
+pub const MMAPABLE: u32 = 1 << 10;
+
+/// How many entries the maps hold, as the flags of the same names say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Frontends of one family (`--max-frontends`).
+    pub frontends: u32,
+    /// Backends of one family (`--max-backends`).
+    pub backends: u32,
+    /// Slots of all service ports (`--max-slots`).
+    pub slots: u32,
+    /// Service ports (`--max-services`).
+    pub services: u32,
+    /// Conntrack entries of one family (`--max-conntrack`).
+    pub conntrack: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frontends: limit::FRONTENDS,
+            backends: limit::BACKENDS,
+            slots: limit::SLOTS,
+            services: limit::SERVICES,
+            conntrack: limit::CONNTRACK,
+        }
+    }
+}
+
+/// Type of a map; the number is the kernel's (`enum bpf_map_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum MapKind {
+    /// `BPF_MAP_TYPE_HASH`.
+    Hash = 1,
+    /// `BPF_MAP_TYPE_ARRAY`.
+    Array = 2,
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
+    PerCpuArray = 6,
+    /// `BPF_MAP_TYPE_LRU_HASH`.
+    LruHash = 9,
+}
+
+/// Shape of a map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapSpec {
+    /// Name of the map and of its pin.
+    pub name: &'static str,
+    /// Type.
+    pub kind: MapKind,
+    /// Size of the key in bytes.
+    pub key_size: u32,
+    /// Size of the value in bytes.
+    pub value_size: u32,
+    /// Flags at creation.
+    pub flags: u32,
+    /// Number of entries.
+    pub max_entries: u32,
+    /// Whether the number of entries is part of the layout, not a limit that a flag sets.
+    pub fixed_entries: bool,
+}
+
+/// All maps, in the order of [`name::ALL`].
+pub fn all(limits: &Limits) -> [MapSpec; 11] {
+    let id = size::<u32>();
+    [
+        hash(
+            name::FRONTENDS_V4,
+            size::<FrontendKey<V4>>(),
+            size::<Frontend>(),
+            limits.frontends,
+        ),
+        hash(
+            name::FRONTENDS_V6,
+            size::<FrontendKey<V6>>(),
+            size::<Frontend>(),
+            limits.frontends,
+        ),
+        MapSpec {
+            flags: MMAPABLE,
+            fixed_entries: false,
+            ..array(
+                name::SLOTS,
+                size::<[u32; SLOTS_PER_ELEMENT as usize]>(),
+                limits.slots.div_ceil(SLOTS_PER_ELEMENT),
+            )
+        },
+        hash(
+            name::BACKENDS_V4,
+            id,
+            size::<Backend<V4>>(),
+            limits.backends,
+        ),
+        hash(
+            name::BACKENDS_V6,
+            id,
+            size::<Backend<V6>>(),
+            limits.backends,
+        ),
+        lru(
+            name::CONNTRACK_V4,
+            size::<ConntrackKey<V4>>(),
+            size::<Flow<V4>>(),
+            limits.conntrack,
+        ),
+        lru(
+            name::CONNTRACK_V6,
+            size::<ConntrackKey<V6>>(),
+            size::<Flow<V6>>(),
+            limits.conntrack,
+        ),
+        MapSpec {
+            flags: MMAPABLE,
+            ..array(name::VIP_FILTER, size::<u64>(), vip_filter::WORDS)
+        },
+        MapSpec {
+            kind: MapKind::PerCpuArray,
+            ..array(name::COUNTERS, size::<u64>(), reason::COUNT)
+        },
+        hash(name::SERVICES, id, size::<ServiceName>(), limits.services),
+        array(name::CONFIG, size::<Config>(), 1),
+    ]
+}
+
+/// What the kernel says about a map that exists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// Number of the type (`enum bpf_map_type`).
+    pub kind: u32,
+    /// Size of the key in bytes.
+    pub key_size: u32,
+    /// Size of the value in bytes.
+    pub value_size: u32,
+    /// Flags at creation.
+    pub flags: u32,
+    /// Number of entries.
+    pub max_entries: u32,
+}
+
+impl MapSpec {
+    /// The shape of a map made after this spec.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            kind: self.kind as u32,
+            key_size: self.key_size,
+            value_size: self.value_size,
+            flags: self.flags,
+            max_entries: self.max_entries,
+        }
+    }
+
+    /// Whether a map of this shape can be used as it is. Its number of entries may be any where a flag sets it.
+    pub fn accepts(&self, found: &Shape) -> bool {
+        let expected = self.shape();
+        let max_entries = if self.fixed_entries {
+            expected.max_entries
+        } else {
+            found.max_entries
+        };
+        Shape {
+            max_entries,
+            ..expected
+        } == *found
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match [
+            MapKind::Hash,
+            MapKind::Array,
+            MapKind::PerCpuArray,
+            MapKind::LruHash,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u32 == self.kind)
+        {
+            Some(kind) => write!(f, "{kind:?}")?,
+            None => write!(f, "type {}", self.kind)?,
+        }
+        write!(
+            f,
+            " with keys of {} and values of {} bytes, {} entries, flags {:#x}",
+            self.key_size, self.value_size, self.max_entries, self.flags
+        )
+    }
+}
+
+fn hash(name: &'static str, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec {
+    MapSpec {
+        name,
+        kind: MapKind::Hash,
+        key_size,
+        value_size,
+        flags: NO_PREALLOC,
+        max_entries,
+        fixed_entries: false,
+    }
+}
+
+fn lru(name: &'static str, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec {
+    MapSpec {
+        kind: MapKind::LruHash,
+        flags: 0,
+        ..hash(name, key_size, value_size, max_entries)
+    }
+}
+
+fn array(name: &'static str, value_size: u32, max_entries: u32) -> MapSpec {
+    MapSpec {
+        kind: MapKind::Array,
+        flags: 0,
+        fixed_entries: true,
+        ..hash(name, size::<u32>(), value_size, max_entries)
+    }
+}
+
+const fn size<T>() -> u32 {
+    size_of::<T>() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_map_of_the_layout_has_a_spec_in_the_same_order() {
+        assert_eq!(all(&Limits::default()).map(|spec| spec.name), name::ALL);
+    }
+
+    #[test]
+    fn another_limit_is_accepted_and_another_value_size_is_not() {
+        let [frontends, ..] = all(&Limits::default());
+        let mut found = frontends.shape();
+        found.max_entries = 7;
+        assert!(frontends.accepts(&found));
+        found.value_size += 4;
+        assert!(!frontends.accepts(&found));
+    }
+
+    #[test]
+    fn the_number_of_entries_of_the_filter_is_part_of_its_shape() {
+        let filter = all(&Limits::default())[7];
+        let mut found = filter.shape();
+        found.max_entries /= 2;
+        assert!(!filter.accepts(&found));
+    }
+}
