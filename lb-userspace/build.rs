@@ -28,16 +28,17 @@ fn main() {
         object.display()
     );
     // A watched file that does not exist makes cargo rebuild the crate every time; its folder is watched instead.
-    if let Some(folder) = object.parent() {
-        if fs::create_dir_all(folder).is_ok() {
-            println!("cargo::rerun-if-changed={}", folder.display());
-        }
+    if let Some(folder) = object.parent()
+        && fs::create_dir_all(folder).is_ok()
+    {
+        println!("cargo::rerun-if-changed={}", folder.display());
     }
 }
 
 /// The fixed place that `cargo xtask build-ebpf` writes to, whatever CARGO_TARGET_DIR says.
 fn default_object() -> PathBuf {
-    let manifest = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR for build scripts");
+    let manifest =
+        env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR for build scripts");
     let mut path = PathBuf::from(manifest);
     path.pop();
     path.push("target/bpf/lb-ebpf.o");
