@@ -1,6 +1,6 @@
 //! Steps that take long: announced by one line, run with their own output visible, closed with the time they took.
 
-use std::{process::Command, time::Instant};
+use std::{path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -40,13 +40,15 @@ pub fn probe(command: &mut Command) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The command as one would type it, without its environment.
+/// The command as one would type it: the program by name, without its folder and environment.
 pub fn line(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(
-        command
-            .get_args()
-            .map(|arg| arg.to_string_lossy().into_owned()),
-    );
+    let program = Path::new(command.get_program());
+    let mut words = vec![
+        program
+            .file_name()
+            .unwrap_or(program.as_os_str())
+            .to_string_lossy(),
+    ];
+    words.extend(command.get_args().map(|arg| arg.to_string_lossy()));
     words.join(" ")
 }

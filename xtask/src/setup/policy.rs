@@ -105,6 +105,8 @@ fn outlive(signal: Signal) -> Option<(Signal, SigAction)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn scratch(name: &str) -> PathBuf {
@@ -115,7 +117,13 @@ mod tests {
     fn the_policy_forbids_starts_and_is_gone_afterwards() {
         let path = scratch("fresh");
         let guard = NoServiceStarts::at(&path).unwrap();
-        let status = std::process::Command::new(&path).status().unwrap();
+        // Run through a shell: executing a file that was just written is refused while another thread forks.
+        let status = std::process::Command::new("sh")
+            .arg(&path)
+            .status()
+            .unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o100, 0o100, "it can be executed");
         assert_eq!(status.code(), Some(101));
         drop(guard);
         assert!(!path.exists());
