@@ -1,9 +1,15 @@
 //! Services, EndpointSlices and the node, in our words. No Kubernetes type goes beyond `source`, which makes these.
 
+pub mod event;
+pub mod index;
+
 use std::fmt;
 use std::net::IpAddr;
 
 use lb_common::addr::Protocol;
+
+pub use event::SourceEvent;
+pub use index::Index;
 
 /// Namespace and name of an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -12,6 +18,16 @@ pub struct ObjectName {
     pub namespace: String,
     /// Name.
     pub name: String,
+}
+
+impl ObjectName {
+    /// A name of an object.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
 }
 
 impl fmt::Display for ObjectName {

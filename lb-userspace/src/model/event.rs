@@ -1,0 +1,25 @@
+//! What a source of objects says, in our words. Holds no state; [`super::index`] does.
+
+use std::sync::Arc;
+
+use super::{EndpointSlice, Node, ObjectName, Service};
+
+/// A change that a source has seen. A Service or slice that is not ours to serve is told as one that does not exist.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SourceEvent {
+    /// The Service is now this, or is gone.
+    Service(ObjectName, Option<Arc<Service>>),
+    /// The EndpointSlice is now this, or is gone.
+    EndpointSlice(ObjectName, Option<Arc<EndpointSlice>>),
+    /// The object of the node that the agent runs on is now this, or is gone.
+    Node(Option<Arc<Node>>),
+    /// Everything that exists has been told once; said once (S-8).
+    Synced,
+    /// All that is wrong with an object, and no more than that: an empty list when nothing is wrong with it any more.
+    Problems {
+        /// The object, as in `Service default/backend` or `file web.yaml`.
+        object: String,
+        /// One sentence each: the object, what is wrong with it, and the remedy.
+        messages: Vec<String>,
+    },
+}

@@ -1,0 +1,195 @@
+//! Which Services a change concerns, and that the way to a state does not show in what it resolves to.
+
+use lb_common::addr::Protocol;
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Endpoint, EndpointPort, Family, ServicePort};
+
+const HERE: &str = "here";
+
+fn name(name: &str) -> ObjectName {
+    ObjectName::new("shop", name)
+}
+
+fn service(service_name: &str, internal_local: bool) -> Arc<Service> {
+    Arc::new(Service {
+        name: name(service_name),
+        created: 0,
+        cluster_ips: vec!["10.96.0.10".parse().expect("address")],
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: 80,
+        }],
+        internal_local,
+        affinity_seconds: 0,
+    })
+}
+
+fn slice(slice_name: &str, service: &str, hosts: &[u8]) -> Arc<EndpointSlice> {
+    Arc::new(EndpointSlice {
+        name: name(slice_name),
+        service: service.into(),
+        family: Family::V4,
+        ports: vec![EndpointPort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: 8080,
+        }],
+        endpoints: hosts
+            .iter()
+            .map(|host| Endpoint {
+                address: [10, 0, 0, *host].into(),
+                ready: host % 5 != 0,
+                serving: true,
+                terminating: host % 5 == 0,
+                node: (host % 2 == 0).then(|| HERE.into()),
+                zone_hints: vec![format!("zone-{}", host % 3)],
+                node_hints: Vec::new(),
+            })
+            .collect(),
+    })
+}
+
+fn tell_service(service: Arc<Service>) -> SourceEvent {
+    SourceEvent::Service(service.name.clone(), Some(service))
+}
+
+fn tell_slice(slice: Arc<EndpointSlice>) -> SourceEvent {
+    SourceEvent::EndpointSlice(slice.name.clone(), Some(slice))
+}
+
+fn tell_zone(zone: &str) -> SourceEvent {
+    SourceEvent::Node(Some(Arc::new(Node {
+        name: HERE.into(),
+        zone: Some(zone.into()),
+    })))
+}
+
+/// Services `a` and `b`, of which `a` has the slice `s`.
+fn index() -> Index {
+    let mut index = Index::new(HERE);
+    for event in [
+        tell_service(service("a", false)),
+        tell_service(service("b", false)),
+        tell_slice(slice("s", "a", &[1])),
+    ] {
+        index.apply(event);
+    }
+    index
+}
+
+#[track_caller]
+fn check(event: SourceEvent, concerned: &[&str]) {
+    let expected: Vec<_> = concerned.iter().map(|service| name(service)).collect();
+    let mut index = index();
+    assert_eq!(index.apply(event.clone()), expected, "{event:?}");
+    assert_eq!(index.apply(event.clone()), [], "told twice: {event:?}");
+}
+
+#[test]
+fn a_change_concerns_the_services_that_it_may_resolve_anew() {
+    check(tell_service(service("a", true)), &["a"]);
+    check(tell_service(service("c", false)), &["c"]);
+    check(SourceEvent::Service(name("a"), None), &["a"]);
+    check(tell_slice(slice("s", "a", &[2])), &["a"]);
+    check(tell_slice(slice("t", "b", &[2])), &["b"]);
+    check(SourceEvent::EndpointSlice(name("s"), None), &["a"]);
+}
+
+#[test]
+fn a_slice_that_changes_its_service_label_concerns_both() {
+    check(tell_slice(slice("s", "b", &[1])), &["a", "b"]);
+    let mut index = index();
+    index.apply(tell_slice(slice("s", "b", &[1])));
+    assert!(index.resolve(&name("a"))[0].endpoints.is_empty());
+    assert_eq!(index.resolve(&name("b"))[0].endpoints.len(), 1);
+}
+
+#[test]
+fn what_changes_nothing_concerns_nobody() {
+    check(tell_service(service("a", false)), &[]);
+    check(tell_slice(slice("s", "a", &[1])), &[]);
+    check(SourceEvent::EndpointSlice(name("unknown"), None), &[]);
+    check(tell_slice(slice("t", "nobody", &[1])), &[]);
+    check(SourceEvent::Node(None), &[]);
+    check(SourceEvent::Synced, &[]);
+}
+
+#[test]
+fn s_21_another_zone_concerns_every_service() {
+    check(tell_zone("zone-1"), &["a", "b"]);
+    let mut index = index();
+    index.apply(tell_zone("zone-1"));
+    assert_eq!(index.apply(SourceEvent::Node(None)), [name("a"), name("b")]);
+    assert_eq!(index.node().zone, None);
+}
+
+#[test]
+fn slices_may_be_told_before_their_service() {
+    let mut index = Index::new(HERE);
+    assert_eq!(index.apply(tell_slice(slice("s", "a", &[1]))), []);
+    assert_eq!(index.apply(tell_service(service("a", false))), [name("a")]);
+    assert_eq!(index.resolve(&name("a"))[0].endpoints.len(), 1);
+}
+
+#[test]
+fn s_8_an_index_is_synced_once_it_was_told_so() {
+    let mut index = index();
+    assert!(!index.is_synced());
+    index.apply(SourceEvent::Synced);
+    assert!(index.is_synced());
+}
+
+fn events() -> impl Strategy<Value = Vec<SourceEvent>> {
+    let services = prop::sample::select(vec!["a", "b", "c"]);
+    let slices = prop::sample::select(vec!["r", "s", "t", "u"]);
+    let hosts = prop::collection::vec(1..12u8, 0..5);
+    let event = prop_oneof![
+        3 => (services.clone(), any::<bool>()).prop_map(|(name, local)| tell_service(service(name, local))),
+        1 => services.clone().prop_map(|service| SourceEvent::Service(name(service), None)),
+        5 => (slices.clone(), services, hosts).prop_map(|(name, owner, hosts)| tell_slice(slice(name, owner, &hosts))),
+        1 => slices.prop_map(|slice| SourceEvent::EndpointSlice(name(slice), None)),
+        1 => (0..3u8).prop_map(|zone| tell_zone(&format!("zone-{zone}"))),
+        1 => Just(SourceEvent::Node(None)),
+    ];
+    prop::collection::vec(event, 0..40)
+}
+
+/// What an event is about: the last event about one thing says how it is.
+fn subject(event: &SourceEvent) -> String {
+    match event {
+        SourceEvent::Service(name, _) => format!("Service {name}"),
+        SourceEvent::EndpointSlice(name, _) => format!("EndpointSlice {name}"),
+        SourceEvent::Node(_) => "Node".into(),
+        SourceEvent::Synced | SourceEvent::Problems { .. } => String::new(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn only_the_final_objects_decide_the_resolution(events in events()) {
+        let mut index = Index::new(HERE);
+        let mut resolved: BTreeMap<ObjectName, Vec<ResolvedPort>> = BTreeMap::new();
+        for event in &events {
+            for service in index.apply(event.clone()) {
+                let ports = index.resolve(&service);
+                resolved.insert(service, ports);
+            }
+        }
+
+        let last: BTreeMap<_, _> = events.iter().map(|event| (subject(event), event.clone())).collect();
+        let mut fresh = Index::new(HERE);
+        for event in last.into_values() {
+            fresh.apply(event);
+        }
+        prop_assert!(index.services().eq(fresh.services()));
+        for service in ["a", "b", "c"].map(name) {
+            let expected = fresh.resolve(&service);
+            prop_assert_eq!(&index.resolve(&service), &expected);
+            // Whoever resolves only what a change concerns is never left behind.
+            prop_assert_eq!(resolved.get(&service).cloned().unwrap_or_default(), expected);
+        }
+    }
+}
