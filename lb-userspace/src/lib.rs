@@ -6,3 +6,4 @@
 pub mod maps;
 pub mod model;
 pub mod resolve;
+pub mod source;
