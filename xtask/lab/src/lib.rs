@@ -28,6 +28,25 @@
 //! Tests of one binary may run in parallel: each [`Lab`] has its own prefix for namespace names. Without root,
 //! [`LabBuilder::build`] fails with a sentence that says so; nothing is skipped.
 //!
+//! # A program
+//!
+//! `main` calls [`Sandbox::enter`] before it starts a thread. A lab that is to stay up after the program calls
+//! [`Sandbox::keep`] with a prefix instead; `ip netns exec PREFIXnode1 …` then works from any shell, and
+//! [`Sandbox::teardown`] with the same prefix removes it, from any process. In both, a real server is
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! # let lab = lab::Lab::builder().build()?;
+//! # let pod = lab.node(1).add_pod("web")?;
+//! let mut nginx = pod.netns.command("nginx");
+//! nginx.args(["-g", "daemon off;"]).private_dir("/run").private_dir("/var/lib/nginx").private_dir("/var/log/nginx");
+//! let nginx = nginx.spawn()?; // killed when dropped; `detach` leaves it to the pod
+//! let mut curl = pod.netns.command("curl");
+//! let output = curl.args(["-sf", "http://backend"]).resolver("10.96.0.53".parse()?, &["default.svc"]).output()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What there is
 //!
 //! | | |

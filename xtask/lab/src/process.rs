@@ -3,14 +3,16 @@
 
 mod kill;
 mod mount_plan;
+mod running;
 mod spawner;
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -19,6 +21,7 @@ use crate::sandbox::Sandbox;
 use mount_plan::MountPlan;
 
 pub(crate) use kill::kill_inside;
+pub use running::Process;
 
 /// Like [`std::process::Command`], for a program inside a namespace.
 ///
@@ -31,6 +34,8 @@ pub struct Command {
     netns: Netns,
     inner: std::process::Command,
     mounts: Vec<Mount>,
+    directory: Option<PathBuf>,
+    user: Option<(u32, u32)>,
     started: bool,
 }
 
@@ -47,6 +52,8 @@ impl Command {
             netns: netns.clone(),
             inner: std::process::Command::new(program),
             mounts: Vec::new(),
+            directory: None,
+            user: None,
             started: false,
         }
     }
@@ -69,9 +76,9 @@ impl Command {
         self
     }
 
-    /// Sets the working directory.
-    pub fn current_dir(&mut self, directory: impl AsRef<Path>) -> &mut Self {
-        self.inner.current_dir(directory);
+    /// Sets the working directory, as the program sees it with its mounts.
+    pub fn current_dir(&mut self, directory: impl Into<PathBuf>) -> &mut Self {
+        self.directory = Some(directory.into());
         self
     }
 
@@ -93,9 +100,9 @@ impl Command {
         self
     }
 
-    /// Runs the program with this user and group.
+    /// Runs the program with this user and group, and no other group.
     pub fn user(&mut self, uid: u32, gid: u32) -> &mut Self {
-        self.inner.uid(uid).gid(gid);
+        self.user = Some((uid, gid));
         self
     }
 
@@ -176,25 +183,22 @@ impl Command {
         let program = self.inner.get_program().to_string_lossy().into_owned();
         let plan = MountPlan::new(sandbox, &self.mounts)
             .with_context(|| format!("mounts of {program}"))?;
-        let netns = self.netns.as_fd().try_clone_to_owned()?;
-        let private = sandbox.is_private();
-        let mut command = std::mem::replace(&mut self.inner, std::process::Command::new(&program));
-        let prepare = move || -> io::Result<()> {
-            // SAFETY: system calls on an open descriptor and on the child itself, which has one thread.
-            let done = unsafe {
-                libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) == 0
-                    && libc::unshare(libc::CLONE_NEWNS) == 0
-                    && (private || libc::setsid() >= 0)
-            };
-            if !done {
-                return Err(io::Error::last_os_error());
-            }
-            plan.apply()
+        let entrance = Entrance {
+            netns: self.netns.as_fd().try_clone_to_owned()?,
+            new_session: !sandbox.is_private(),
+            plan,
+            directory: self
+                .directory
+                .take()
+                .map(|path| CString::new(path.into_os_string().into_vec()))
+                .transpose()?,
+            user: self.user,
         };
+        let mut command = std::mem::replace(&mut self.inner, std::process::Command::new(&program));
         // SAFETY: between fork and exec the closure makes system calls only, on strings made before: it neither
         // allocates nor takes a lock.
-        unsafe { command.pre_exec(prepare) };
-        let child = if private {
+        unsafe { command.pre_exec(move || entrance.enter()) };
+        let child = if sandbox.is_private() {
             spawner::spawn(command)?
         } else {
             command.spawn()
@@ -203,97 +207,48 @@ impl Command {
     }
 }
 
-/// A running program. Dropping it kills it (not in a kept sandbox).
-#[derive(Debug)]
-pub struct Process {
-    child: Option<Child>,
-    kept: bool,
+/// What a child does to itself between fork and exec. The standard library would change user and directory before it
+/// runs anything of ours, so this does both, last: mounts need root, and the directory may be one of them.
+struct Entrance {
+    netns: OwnedFd,
+    new_session: bool,
+    plan: MountPlan,
+    directory: Option<CString>,
+    user: Option<(u32, u32)>,
 }
 
-impl Process {
-    /// The process id, as this process sees it.
-    pub fn id(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::id)
-    }
-
-    /// Sends a signal, such as `libc::SIGTERM`.
-    ///
-    /// # Errors
-    /// When the process has been waited for already.
-    pub fn signal(&self, signal: i32) -> Result<()> {
-        let child = self.child.as_ref().context("the process is detached")?;
-        // SAFETY: a plain system call; the child is unreaped while we hold it, so its id is still its own.
-        let result = unsafe { libc::kill(child.id() as i32, signal) };
-        if result != 0 {
-            return Err(io::Error::last_os_error())
-                .with_context(|| format!("signal {signal} to {}", child.id()));
+impl Entrance {
+    /// System calls only: no allocation, no lock.
+    fn enter(&self) -> io::Result<()> {
+        // SAFETY: system calls on an open descriptor and on the child itself, which has one thread.
+        check(unsafe { libc::setns(self.netns.as_raw_fd(), libc::CLONE_NEWNET) })?;
+        // SAFETY: as above.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+        if self.new_session {
+            // SAFETY: a system call without arguments.
+            check(unsafe { libc::setsid() })?;
+        }
+        self.plan.apply()?;
+        if let Some(directory) = &self.directory {
+            // SAFETY: a NUL-terminated string that lives through the call.
+            check(unsafe { libc::chdir(directory.as_ptr()) })?;
+        }
+        if let Some((uid, gid)) = self.user {
+            // SAFETY: no groups, so no pointer is followed; the group goes first, as it takes root to change it.
+            check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+            // SAFETY: a system call on plain numbers.
+            check(unsafe { libc::setgid(gid) })?;
+            // SAFETY: as above.
+            check(unsafe { libc::setuid(uid) })?;
         }
         Ok(())
     }
-
-    /// Kills the program with SIGKILL and waits for its end. Its own children live on, as after any crash.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn kill(&mut self) -> Result<ExitStatus> {
-        let child = self.child.as_mut().context("the process is detached")?;
-        child.kill()?;
-        Ok(child.wait()?)
-    }
-
-    /// Waits for the program's end.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn wait(&mut self) -> Result<ExitStatus> {
-        Ok(self
-            .child
-            .as_mut()
-            .context("the process is detached")?
-            .wait()?)
-    }
-
-    /// The exit status if the program has ended.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self
-            .child
-            .as_mut()
-            .context("the process is detached")?
-            .try_wait()?)
-    }
-
-    /// The pipe to its stdin, once, if it was started with one.
-    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
-        self.child.as_mut().and_then(|child| child.stdin.take())
-    }
-
-    /// The pipe from its stdout, once, if it was started with one.
-    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
-        self.child.as_mut().and_then(|child| child.stdout.take())
-    }
-
-    /// The pipe from its stderr, once, if it was started with one.
-    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
-        self.child.as_mut().and_then(|child| child.stderr.take())
-    }
-
-    /// Lets it run until the pod or the lab goes.
-    pub fn detach(mut self) {
-        self.child = None;
-    }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child
-            && !self.kept
-        {
-            // Fails only when it has ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
     }
 }

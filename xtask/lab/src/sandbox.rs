@@ -43,7 +43,7 @@ impl Sandbox {
     /// programs are not killed, and only [`Sandbox::teardown`] with the same prefix removes it all.
     ///
     /// # Errors
-    /// Without root, with a prefix that is no plain word of 3 to 32 characters, or when such a lab is up already.
+    /// Without root, with a prefix that is no word of 3 to 32 characters ending in a dash, or when such a lab is up already.
     pub fn keep(prefix: &str) -> Result<&'static Sandbox> {
         Self::settle(keep_with_prefix(prefix))
     }
@@ -175,18 +175,23 @@ fn require_root() -> Result<()> {
 }
 
 fn check_prefix(prefix: &str) -> Result<()> {
-    let plain = prefix
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-');
+    // The dash keeps a lab `demo-` clear of namespaces such as `demonstration`.
+    let plain = prefix.ends_with('-')
+        && prefix
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-');
     ensure!(
         plain && (3..=32).contains(&prefix.len()),
-        "{prefix:?} is no prefix for a lab: use 3 to 32 letters, digits and dashes"
+        "{prefix:?} is no prefix for a lab: use 3 to 32 letters, digits and dashes, a dash last"
     );
     Ok(())
 }
 
 fn kept_directory(prefix: &str) -> PathBuf {
-    PathBuf::from(format!("{DIRECTORY}-{}", prefix.trim_end_matches('-')))
+    PathBuf::from(format!(
+        "{DIRECTORY}-{}",
+        prefix.strip_suffix('-').unwrap_or(prefix)
+    ))
 }
 
 #[cfg(test)]
@@ -195,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_prefix_that_could_match_foreign_namespaces_is_refused() {
-        for bad in ["", "-", "lb", "a/b-", "../x", "with space"] {
+        for bad in ["", "-", "lb", "lb-demo", "a/b-", "../x", "with space"] {
             assert!(check_prefix(bad).is_err(), "{bad:?}");
         }
         assert!(check_prefix("lb-demo-").is_ok());

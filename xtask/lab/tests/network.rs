@@ -77,6 +77,51 @@ fn no_machine_answers_for_a_vip() -> Result<()> {
 }
 
 #[test]
+fn only_nodes_forward_and_filter() -> Result<()> {
+    let lab = Lab::builder().build()?;
+    let pod = lab.node(1).add_pod("pod")?;
+    for (netns, expected) in [
+        (&lab.node(1).netns, "1"),
+        (&lab.outside().netns, "0"),
+        (&pod.netns, "0"),
+    ] {
+        for key in [
+            "ipv4/ip_forward",
+            "ipv6/conf/all/forwarding",
+            "ipv4/conf/all/rp_filter",
+        ] {
+            assert_eq!(netns.sysctl(key)?, expected, "{key} in {netns:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_resolver_is_what_a_program_asks() -> Result<()> {
+    let lab = Lab::builder().build()?;
+    let (client, dns) = (lab.node(1).add_pod("client")?, lab.node(1).add_pod("dns")?);
+    let wire = PacketSocket::open(&dns.netns, "eth0")?;
+    let mut lookup = client.netns.command("getent");
+    lookup
+        .args(["hosts", "backend"])
+        .resolver(dns.ipv4.into(), &["default.svc"])
+        .env("RES_OPTIONS", "attempts:1");
+    assert!(!lookup.status()?.success(), "nobody serves DNS here");
+    let question = b"\x07backend\x07default\x03svc\x00";
+    let asked = wire.drain(|frame| {
+        frame
+            .bytes
+            .windows(question.len())
+            .any(|window| window == question)
+    })?;
+    assert!(
+        !asked.is_empty(),
+        "the question for backend.default.svc reached the name server"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_wrong_checksum_is_counted_when_offload_is_off() -> Result<()> {
     let lab = Lab::builder().build()?;
     let (sender, receiver) = (
@@ -237,6 +282,21 @@ fn programs_see_their_own_files_and_the_sandboxs_bpffs() -> Result<()> {
         "{output:?}"
     );
     assert_ne!(std::fs::read_to_string("/etc/hostname")?, "pod\n");
+    let mut user = pod.netns.command("sh");
+    user.args(["-c", "id -u; id -G; pwd; touch here && ls"])
+        .user(65534, 65534)
+        .private_dir("/mnt")
+        .current_dir("/mnt");
+    let output = user.output()?;
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "65534\n65534\n/mnt\nhere\n",
+        "{output:?}"
+    );
+    assert!(
+        user.output()
+            .is_err_and(|error| error.to_string().contains("make another"))
+    );
     let missing = pod.netns.command("no-such-program").spawn();
     assert!(missing.is_err_and(|error| error.to_string().contains("cannot start no-such-program")));
     Ok(())

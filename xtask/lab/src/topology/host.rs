@@ -32,7 +32,7 @@ impl Host {
         switch: &Netns,
     ) -> Result<Host> {
         let netns = Netns::create(&format!("{}{name}", settings.prefix))?;
-        quiet_ipv6(&netns)?;
+        set_defaults(&netns)?;
         let host = Host {
             name: name.to_owned(),
             netns,
@@ -67,9 +67,18 @@ impl Host {
     }
 }
 
-/// No router advertisements and no duplicate address detection for devices to come, so that addresses work at once.
-pub(super) fn quiet_ipv6(netns: &Netns) -> Result<()> {
+/// The same start for every namespace: the kernel copies IPv4 settings from the machine's (`ip_forward=1` where
+/// containers run). And no router advertisements and no duplicate address detection: addresses work at once.
+pub(super) fn set_defaults(netns: &Netns) -> Result<()> {
     netns.set_sysctls(&[
+        // First, since it resets others.
+        ("ipv4/ip_forward", "0"),
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+        ("ipv4/conf/all/arp_ignore", "0"),
+        ("ipv4/conf/default/arp_ignore", "0"),
+        ("ipv4/conf/all/arp_announce", "0"),
+        ("ipv4/conf/default/arp_announce", "0"),
         ("ipv6/conf/all/accept_dad", "0"),
         ("ipv6/conf/default/accept_dad", "0"),
         ("ipv6/conf/default/dad_transmits", "0"),

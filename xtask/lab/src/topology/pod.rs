@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::Node;
 use super::cni::{Link, host_lines, pod_lines};
-use super::host::quiet_ipv6;
+use super::host::set_defaults;
 use crate::device::Device;
 use crate::netns::Netns;
 use crate::server::Server;
@@ -34,7 +34,7 @@ pub struct Pod {
 impl Pod {
     pub(super) fn create(node: &Node, name: &str, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Result<Pod> {
         let netns = Netns::create(&format!("{}{name}", node.settings.prefix))?;
-        quiet_ipv6(&netns)?;
+        set_defaults(&netns)?;
         let mtu = node.settings.mtu;
         let host_device = host_device_name(name);
         let link = Link {
