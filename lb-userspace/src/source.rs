@@ -3,6 +3,7 @@
 //! (S-8). Nothing here knows what becomes of the objects.
 
 pub mod convert;
+pub mod kubernetes;
 
 mod known;
 

@@ -118,6 +118,11 @@ impl<T: Kind> Known<T> {
         )
     }
 
+    /// Nothing was told that still holds.
+    pub(super) fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
     /// These are all objects that there are; the events tell removals first, so that what they held is free (S-8).
     pub(super) fn replace(&mut self, all: BTreeMap<ObjectName, Told<T>>) -> Batch {
         let gone: BTreeSet<_> = self
