@@ -3,7 +3,14 @@
 //! The modules form a pipeline in one direction: `source` → `model` → `resolve` → `desired` → `delta` → `reconciler` →
 //! `maps`. Beside it stand `datapath` (programs, pins, links), `devices` (which devices get a link), `cli` and `app`.
 
+pub mod datapath;
+pub mod delta;
+pub mod desired;
+pub mod devices;
 pub mod maps;
 pub mod model;
+mod netlink;
+pub mod reconciler;
 pub mod resolve;
 pub mod source;
+pub mod view;

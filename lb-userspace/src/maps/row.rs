@@ -3,6 +3,7 @@
 //! The types wrap the map's own structs, reserved bytes included: whatever stands in a map, written by us or not, can be
 //! compared, named and deleted.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -81,6 +82,20 @@ impl FrontendAt {
             Self::V4(_) => Family::V4,
             Self::V6(_) => Family::V6,
         }
+    }
+}
+
+impl Ord for FrontendAt {
+    /// By address, then port, then protocol; an address's own row comes before its ports.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |at: &Self| (at.socket(), at.protocol().map(Protocol::number));
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for FrontendAt {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -1,0 +1,86 @@
+//! Who gets a frontend that several service ports ask for: the older Service, and of two of one age the lesser name.
+//!
+//! It decides by what is asked for, not by what there is room for, so the winner does not depend on the order of events.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use crate::maps::FrontendAt;
+use crate::model::{ObjectName, ServicePortName};
+use crate::resolve::ResolvedPort;
+
+/// Claims of all service ports on frontends.
+#[derive(Default, Debug)]
+pub struct Claims {
+    by_frontend: HashMap<FrontendAt, BTreeSet<Claim>>,
+    by_service: HashMap<ObjectName, Vec<(FrontendAt, Claim)>>,
+}
+
+/// One claim; the least of all on one frontend wins.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Claim {
+    created: i64,
+    port: ServicePortName,
+}
+
+impl Claims {
+    /// Replaces the claims of a Service. Returns the other Services whose standing on some frontend has changed.
+    pub fn replace(
+        &mut self,
+        service: &ObjectName,
+        ports: &[ResolvedPort],
+    ) -> BTreeSet<ObjectName> {
+        let new: Vec<(FrontendAt, Claim)> = ports.iter().flat_map(claims_of).collect();
+        let old = self.by_service.remove(service).unwrap_or_default();
+        let at: BTreeSet<FrontendAt> = old.iter().chain(&new).map(|(at, _)| *at).collect();
+        let before: Vec<Option<Claim>> = at.iter().map(|at| self.first(at).cloned()).collect();
+
+        for (at, claim) in &old {
+            if let Some(claims) = self.by_frontend.get_mut(at) {
+                claims.remove(claim);
+                if claims.is_empty() {
+                    self.by_frontend.remove(at);
+                }
+            }
+        }
+        for (at, claim) in &new {
+            self.by_frontend
+                .entry(*at)
+                .or_default()
+                .insert(claim.clone());
+        }
+        if !new.is_empty() {
+            self.by_service.insert(service.clone(), new);
+        }
+
+        let changed = at
+            .iter()
+            .zip(&before)
+            .filter(|(at, before)| self.first(at) != before.as_ref());
+        changed
+            .flat_map(|(at, before)| self.by_frontend.get(at).into_iter().flatten().chain(before))
+            .map(|claim| claim.port.service.clone())
+            .filter(|other| other != service)
+            .collect()
+    }
+
+    /// The service port that a frontend belongs to.
+    pub fn winner(&self, at: &FrontendAt) -> Option<&ServicePortName> {
+        self.first(at).map(|claim| &claim.port)
+    }
+
+    fn first(&self, at: &FrontendAt) -> Option<&Claim> {
+        self.by_frontend.get(at).and_then(BTreeSet::first)
+    }
+}
+
+fn claims_of(port: &ResolvedPort) -> impl Iterator<Item = (FrontendAt, Claim)> + '_ {
+    let claim = Claim {
+        created: port.created,
+        port: port.name.clone(),
+    };
+    let at = |at: &SocketAddr| FrontendAt::new(*at, port.name.protocol);
+    port.frontends
+        .iter()
+        .map(move |socket| (at(socket), claim.clone()))
+}

@@ -1,0 +1,46 @@
+//! Rows of the maps by their keys, and the set of keys where something may have changed.
+
+use std::collections::{BTreeSet, HashMap};
+
+use lb_common::frontend::Frontend;
+use lb_common::service::ServiceName;
+
+use crate::maps::{BackendKey, BackendRow, FrontendAt};
+
+/// Rows of the maps that have rows.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Rows {
+    /// Frontends of both families, addresses' own rows among them.
+    pub frontends: HashMap<FrontendAt, Frontend>,
+    /// Backends of both families.
+    pub backends: HashMap<BackendKey, BackendRow>,
+    /// Names of service ports.
+    pub services: HashMap<u32, ServiceName>,
+}
+
+/// Keys whose rows may differ between desired and actual.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Touched {
+    /// Keys of frontends.
+    pub frontends: BTreeSet<FrontendAt>,
+    /// Keys of backends.
+    pub backends: BTreeSet<BackendKey>,
+    /// Service ids.
+    pub services: BTreeSet<u32>,
+}
+
+impl Touched {
+    /// Adds every key of some rows.
+    pub fn add_all(&mut self, rows: &Rows) {
+        self.frontends.extend(rows.frontends.keys());
+        self.backends.extend(rows.backends.keys());
+        self.services.extend(rows.services.keys());
+    }
+
+    /// Adds other keys.
+    pub fn extend(&mut self, other: Self) {
+        self.frontends.extend(other.frontends);
+        self.backends.extend(other.backends);
+        self.services.extend(other.services);
+    }
+}

@@ -1,0 +1,316 @@
+//! Makes the maps hold what is desired: ordered writes, retries, and the memory of what the maps hold.
+//!
+//! It has no timer and no thread. The caller calls [`Reconciler::reconcile`] after changes, and again when the outcome
+//! says so.
+
+mod actual;
+mod backoff;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::{Duration, Instant, SystemTime};
+
+use lb_common::vip_filter;
+use tracing::{debug, info_span, warn};
+
+use crate::delta::{Phase, Step, delta};
+use crate::desired::{Consequence, Desired, Problem};
+use crate::maps::{FrontendAt, MapError, Maps, Op, row};
+use crate::model::ObjectName;
+use crate::resolve::ResolvedPort;
+use actual::Actual;
+use backoff::Backoff;
+
+/// What a reconcile has come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Number of writes that succeeded, the config's own not counted.
+    pub changed: usize,
+    /// Everything that keeps a Service from being served as it was asked for.
+    pub problems: Vec<Problem>,
+    /// Reconcile again after this time even if nothing changes.
+    pub retry_after: Option<Duration>,
+}
+
+/// Owner of the maps and of the desired state.
+pub struct Reconciler<M> {
+    maps: M,
+    desired: Desired,
+    actual: Actual,
+    backoff: Backoff,
+    /// The first reconcile compares every row; those after it, the touched ones.
+    complete: bool,
+}
+
+/// What one pass over the differences has done.
+#[derive(Default)]
+struct Pass {
+    changed: usize,
+    failures: Vec<Failure>,
+    /// Frontends that were not there before.
+    created: HashSet<FrontendAt>,
+}
+
+/// A write that failed.
+struct Failure {
+    owners: [u32; 2],
+    error: MapError,
+}
+
+impl<M: Maps> Reconciler<M> {
+    /// Reads the maps and goes on from what they hold. Writes nothing.
+    pub fn start(maps: M) -> Result<Self, MapError> {
+        let actual = Actual::read(&maps)?;
+        let contents = actual.contents(&maps);
+        let last_epoch = actual.last_epoch(&maps)?;
+        let desired = Desired::restore(maps.limits(), &actual.rows, &contents, last_epoch);
+        Ok(Self {
+            maps,
+            desired,
+            actual,
+            backoff: Backoff::default(),
+            complete: false,
+        })
+    }
+
+    /// Sets the ports of a Service; none for a Service that is gone or not served. Writes nothing.
+    pub fn apply(&mut self, service: &ObjectName, ports: Vec<ResolvedPort>) {
+        self.desired.apply(service, ports);
+    }
+
+    /// Writes what differs. Must not be called before every source is complete: the first call deletes everything that is
+    /// not desired.
+    pub fn reconcile(&mut self, now: Instant) -> Outcome {
+        let _span = info_span!("reconcile").entered();
+        self.desired.wake(now, self.backoff.is_failing());
+        let first = !self.complete;
+        if first {
+            self.desired.adopt_no_more();
+            self.desired.touch_mut().add_all(&self.actual.rows);
+            self.complete = true;
+        }
+        let mut pass = self.write(now);
+        if self.withdraw_unwritable(&pass) {
+            let again = self.write(now);
+            pass.changed += again.changed;
+            pass.failures.extend(again.failures);
+        }
+        let Pass {
+            changed, failures, ..
+        } = pass;
+        let mut problems: Vec<Problem> = self.desired.problems().cloned().collect();
+        problems.extend(self.write_problems(&failures));
+        let mut retry_after = None;
+        if !failures.is_empty() {
+            retry_after = Some(self.backoff.failed());
+        } else {
+            self.backoff.succeeded();
+            if (changed > 0 || first)
+                && let Err(error) = self.stamp()
+            {
+                warn!(%error, "the config can't be written");
+                retry_after = Some(self.backoff.failed());
+            }
+        }
+        if self.desired.has_room_for_refused() {
+            retry_after = Some(Duration::ZERO);
+        } else if let Some(wake) = self.desired.next_wake() {
+            let wait = wake.saturating_duration_since(now);
+            retry_after = Some(retry_after.map_or(wait, |retry| retry.min(wait)));
+        }
+        debug!(
+            changed,
+            failed = failures.len(),
+            problems = problems.len(),
+            "reconciled"
+        );
+        Outcome {
+            changed,
+            problems,
+            retry_after,
+        }
+    }
+
+    /// Clears the bits of the filter that neither a VIP nor a flow in conntrack needs. Returns how many.
+    ///
+    /// Reads all of conntrack, so it is for rare calls.
+    pub fn collect_vip_bits(&mut self, now: Instant) -> Result<usize, MapError> {
+        self.desired.wake(now, false);
+        let mut needed: HashSet<u32> = self.desired.filtered_vips().map(row::vip_bit).collect();
+        let rows = self.actual.rows.frontends.keys();
+        needed.extend(rows.map(|at| row::vip_bit(&at.address())));
+        self.maps.conntrack(&mut |flow| {
+            needed.insert(row::vip_bit(&flow.frontend.ip()));
+        })?;
+        let ops: Vec<Op> = (0..vip_filter::BITS)
+            .filter(|bit| {
+                let (word, mask) = vip_filter::word_and_mask(*bit);
+                self.actual.filter[word as usize] & mask != 0 && !needed.contains(bit)
+            })
+            .map(Op::ClearVipBit)
+            .collect();
+        for (op, result) in ops.iter().zip(self.maps.apply(&ops)) {
+            result?;
+            self.actual.record(op);
+        }
+        Ok(ops.len())
+    }
+
+    /// The maps.
+    pub fn maps(&self) -> &M {
+        &self.maps
+    }
+
+    /// The maps, for writes that are not the desired state's.
+    pub fn maps_mut(&mut self) -> &mut M {
+        &mut self.maps
+    }
+
+    /// Gives the maps back.
+    pub fn into_maps(self) -> M {
+        self.maps
+    }
+
+    /// One pass over what differs.
+    fn write(&mut self, now: Instant) -> Pass {
+        let touched = self.desired.take_touched();
+        let steps = delta(
+            self.desired.rows(),
+            self.desired.writes(),
+            &self.actual.rows,
+            &self.actual.filter,
+            &touched,
+        );
+        let mut pass = Pass::default();
+        // A service port whose write failed is left as it is from there on: its new frontend may miss a backend, and its
+        // old frontend still needs the old ones.
+        let mut failed: HashSet<u32> = HashSet::new();
+        for phase in steps.chunk_by(|a, b| a.phase == b.phase) {
+            let (blocked, runnable): (Vec<&Step>, Vec<&Step>) = phase
+                .iter()
+                .partition(|step| step.owners.iter().any(|owner| failed.contains(owner)));
+            blocked.iter().for_each(|step| self.touch_again(step));
+            let ops: Vec<Op> = runnable.iter().map(|step| step.op.clone()).collect();
+            for (step, result) in runnable.iter().zip(self.maps.apply(&ops)) {
+                match result {
+                    Ok(()) => self.succeeded(step, &mut pass),
+                    Err(error) => {
+                        warn!(%error, "a write failed");
+                        failed.extend(step.owners.iter().filter(|owner| **owner != 0));
+                        self.touch_again(step);
+                        let owners = step.owners;
+                        pass.failures.push(Failure { owners, error });
+                    }
+                }
+            }
+            if phase[0].phase == Phase::SetVipBits && !pass.failures.is_empty() {
+                // Behind a clear bit a frontend is not found, so none is put. Deleting stops as well.
+                self.desired.touch_mut().extend(touched);
+                return pass;
+            }
+        }
+        self.desired.release(now, &failed);
+        pass
+    }
+
+    fn succeeded(&mut self, step: &Step, pass: &mut Pass) {
+        pass.changed += 1;
+        match &step.op {
+            Op::WriteSlots { offset, .. } => self.desired.written(*offset),
+            Op::PutFrontend(at, _) if !self.actual.rows.frontends.contains_key(at) => {
+                pass.created.insert(*at);
+            }
+            _ => {}
+        }
+        self.actual.record(&step.op);
+    }
+
+    fn touch_again(&mut self, step: &Step) {
+        let touched = self.desired.touch_mut();
+        match &step.op {
+            Op::DeleteFrontend(at) | Op::PutFrontend(at, _) => {
+                touched.frontends.insert(*at);
+            }
+            Op::PutBackend(id, row) => {
+                touched.backends.insert(row.key(*id));
+            }
+            Op::DeleteBackend(key) => {
+                touched.backends.insert(*key);
+            }
+            Op::PutService(id, _) | Op::DeleteService(id) => {
+                touched.services.insert(*id);
+            }
+            // Tables stay pending until they are written, and a bit is set before its address's row, which is touched.
+            Op::WriteSlots { .. } | Op::SetVipBit(_) | Op::ClearVipBit(_) | Op::PutConfig(_) => {}
+        }
+    }
+
+    /// Takes Services back that the kernel has no room for and that have no working frontend to lose. Whether there were
+    /// any.
+    fn withdraw_unwritable(&mut self, pass: &Pass) -> bool {
+        let mut any = false;
+        for failure in pass
+            .failures
+            .iter()
+            .filter(|failure| failure.error.is_full())
+        {
+            let Some(service) = self.desired.service_of(failure.owners[0]).cloned() else {
+                continue;
+            };
+            let worked_before = |at: &FrontendAt| {
+                let row = self
+                    .actual
+                    .rows
+                    .frontends
+                    .get(at)
+                    .filter(|_| !pass.created.contains(at));
+                row.is_some_and(|row| self.desired.service_of(row.service_id()) == Some(&service))
+            };
+            if self.desired.frontends_of(&service).any(worked_before) {
+                continue;
+            }
+            let problem = write_problem(&service, Consequence::Removed, &failure.error);
+            self.desired.withdraw(&service, problem);
+            any = true;
+        }
+        any
+    }
+
+    fn write_problems(&self, failures: &[Failure]) -> Vec<Problem> {
+        let mut seen = BTreeSet::new();
+        let mut problems = Vec::new();
+        for failure in failures {
+            let owner = failure
+                .owners
+                .iter()
+                .find_map(|owner| self.desired.service_of(*owner));
+            if let Some(service) = owner
+                && seen.insert(service)
+            {
+                problems.push(write_problem(service, Consequence::Kept, &failure.error));
+            }
+        }
+        problems
+    }
+
+    fn stamp(&mut self) -> Result<(), MapError> {
+        let mut config = self.maps.config()?;
+        config.generation += 1;
+        config.synced_at = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        self.maps
+            .apply(&[Op::PutConfig(config)])
+            .into_iter()
+            .collect()
+    }
+}
+
+fn write_problem(service: &ObjectName, consequence: Consequence, error: &MapError) -> Problem {
+    Problem::Write {
+        service: service.clone(),
+        consequence,
+        error: error.to_string(),
+    }
+}

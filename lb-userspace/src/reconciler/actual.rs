@@ -1,0 +1,102 @@
+//! What the maps hold: read once at the start, kept up with every write that succeeds.
+
+use std::ops::Range;
+
+use lb_common::vip_filter;
+use tracing::warn;
+
+use crate::desired::{Contents, Rows};
+use crate::maps::{MapError, Maps, Op};
+
+/// Content of the maps that the agent writes.
+#[derive(Clone, Debug)]
+pub struct Actual {
+    /// The rows.
+    pub rows: Rows,
+    /// The words of `vip_filter`.
+    pub filter: Vec<u64>,
+}
+
+impl Actual {
+    /// Reads the maps.
+    pub fn read(maps: &dyn Maps) -> Result<Self, MapError> {
+        let backends = maps.backends()?.into_iter();
+        Ok(Self {
+            rows: Rows {
+                frontends: maps.frontends()?.into_iter().collect(),
+                backends: backends.map(|(id, row)| (row.key(id), row)).collect(),
+                services: maps.services()?.into_iter().collect(),
+            },
+            filter: maps.vip_filter()?,
+        })
+    }
+
+    /// The contents of the ranges of slots that frontends name. A range outside the array has none.
+    pub fn contents(&self, maps: &dyn Maps) -> Contents {
+        let mut contents = Contents::new();
+        for (at, row) in &self.rows.frontends {
+            for range in [row.cluster(), row.local()]
+                .into_iter()
+                .filter(|range| range.len > 0)
+            {
+                let slots: Range<u32> = range.offset..range.offset.saturating_add(range.len);
+                match maps.slots(slots) {
+                    Ok(ids) => {
+                        contents.insert((range.offset, range.len), ids);
+                    }
+                    Err(error) => {
+                        warn!(frontend = %at, %error, "a frontend names slots that can't be read")
+                    }
+                }
+            }
+        }
+        contents
+    }
+
+    /// The greatest epoch that any backend or flow knows.
+    pub fn last_epoch(&self, maps: &dyn Maps) -> Result<u32, MapError> {
+        let mut last = self
+            .rows
+            .backends
+            .values()
+            .map(|row| row.epoch())
+            .max()
+            .unwrap_or(0);
+        // A backend that is gone lives on in its flows: its id with the same epoch would be taken for it.
+        maps.conntrack(&mut |flow| last = last.max(flow.epoch))?;
+        Ok(last)
+    }
+
+    /// Takes note of a write that succeeded.
+    pub fn record(&mut self, op: &Op) {
+        match op {
+            Op::DeleteFrontend(at) => {
+                self.rows.frontends.remove(at);
+            }
+            Op::PutFrontend(at, row) => {
+                self.rows.frontends.insert(*at, *row);
+            }
+            Op::PutBackend(id, row) => {
+                self.rows.backends.insert(row.key(*id), *row);
+            }
+            Op::DeleteBackend(key) => {
+                self.rows.backends.remove(key);
+            }
+            Op::PutService(id, row) => {
+                self.rows.services.insert(*id, *row);
+            }
+            Op::DeleteService(id) => {
+                self.rows.services.remove(id);
+            }
+            Op::SetVipBit(bit) => {
+                let (word, mask) = vip_filter::word_and_mask(*bit);
+                self.filter[word as usize] |= mask;
+            }
+            Op::ClearVipBit(bit) => {
+                let (word, mask) = vip_filter::word_and_mask(*bit);
+                self.filter[word as usize] &= !mask;
+            }
+            Op::WriteSlots { .. } | Op::PutConfig(_) => {}
+        }
+    }
+}
