@@ -10,6 +10,7 @@ pub mod devices;
 pub mod maps;
 pub mod model;
 mod netlink;
+pub mod preflight;
 pub mod reconciler;
 pub mod resolve;
 pub mod source;

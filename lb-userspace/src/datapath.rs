@@ -1,0 +1,29 @@
+//! The programs in the kernel: loaded from the embedded object, their maps pinned, their links held by pins as well, so
+//! that packets are translated while no agent runs.
+//!
+//! This and the BPF side of `maps` are the only places that name aya. Nothing here knows Services or writes an entry,
+//! except for the agent's own [`config`](lb_common::config::Config).
+//!
+//! The order at start: [`Loader::load`] checks the pinned maps, loads the programs and takes the maps over; the maps are
+//! filled; then [`Links::attach`] replaces the programs on each device in place; last [`Datapath::carry_over_again`].
+
+pub mod object;
+
+mod bpf;
+mod cleanup;
+mod links;
+mod load;
+mod memlock;
+mod pins;
+mod ticks;
+
+pub use cleanup::{Cleanup, CleanupError, cleanup};
+pub use links::{Attach, Change, LinkError, Links, Mechanism, Side};
+pub use load::{Datapath, LoadError, LoadedProgram, Loader, Programs, Sizes};
+pub use memlock::{Memlock, raise_memlock};
+pub use pins::{
+    CopyReport, Found, MapShape, PinError, PinOutcome, PinPaths, PinState, other_layouts, states,
+};
+pub use ticks::Ticks;
+
+pub(crate) use links::tcx_is_supported;

@@ -1,0 +1,357 @@
+//! Programs on devices: one on each side of each workload device, exactly once, replaced in place and never missing in
+//! between, and still there when the agent is not.
+//!
+//! It does not choose the devices. Two mechanisms do the work: `tcx` with links that a pin holds (Linux 6.6 and later), and
+//! `clsact` filters, which stay by themselves.
+
+mod clsact;
+mod tcx;
+
+use std::{collections::BTreeSet, io};
+
+use nix::libc;
+use thiserror::Error;
+use tracing::{debug, info};
+
+use super::{
+    load::{LoadedProgram, Programs},
+    pins::{self, PinError, PinPaths},
+};
+use crate::devices::Attacher;
+pub(super) use clsact::Filters;
+pub(crate) use tcx::is_supported as tcx_is_supported;
+
+/// A side of a device, as the host sees it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Side {
+    /// What comes in from the device: packets from the workload.
+    Ingress,
+    /// What goes out to the device: packets to the workload.
+    Egress,
+}
+
+impl Side {
+    /// Both, in the order of attaching: replies can be translated back before the first request is translated.
+    const ATTACH_ORDER: [Self; 2] = [Self::Egress, Self::Ingress];
+    /// Both, in the order of detaching.
+    const DETACH_ORDER: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ATTACH_ORDER
+            .into_iter()
+            .find(|side| side.name() == name)
+    }
+
+    fn program(self, programs: &Programs) -> &LoadedProgram {
+        match self {
+            Self::Ingress => &programs.from_workload,
+            Self::Egress => &programs.to_workload,
+        }
+    }
+}
+
+/// How programs are to be attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Attach {
+    /// By tcx where the kernel has it, else by clsact.
+    #[default]
+    Auto,
+    /// By tcx.
+    Tcx,
+    /// By clsact.
+    Clsact,
+}
+
+/// How programs are attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mechanism {
+    /// Links at the device itself.
+    Tcx,
+    /// Filters of the clsact queueing discipline.
+    Clsact,
+}
+
+/// What attaching changed on one side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Nothing of ours was there.
+    Added,
+    /// An earlier program was replaced in place.
+    Replaced,
+    /// There was a pin without use: its device was gone, or another one. It was removed, and the program attached anew.
+    AddedOverStalePin,
+}
+
+/// A program could not be attached or detached.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// The device is gone. Nothing is wrong, and nothing is to be done.
+    #[error("device {device} vanished")]
+    Vanished {
+        /// Its name, or its ifindex where the name is not known.
+        device: String,
+    },
+    /// tcx was demanded.
+    #[error("this kernel has no tcx (it needs Linux 6.6): attach by clsact instead")]
+    NoTcx,
+    /// An `ingress` queueing discipline is where clsact should be.
+    #[error(
+        "device {device} has an `ingress` queueing discipline, which has no egress side: remove it with `tc qdisc del dev {device} ingress`"
+    )]
+    IngressQdisc {
+        /// The device.
+        device: String,
+    },
+    /// A pin stands in the way.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The kernel refused.
+    #[error("cannot {action} the program on the {side} side of device {device}", side = .side.name())]
+    Kernel {
+        /// What was tried.
+        action: &'static str,
+        /// The side.
+        side: Side,
+        /// The device.
+        device: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A device in words and numbers.
+#[derive(Clone, Copy, Debug)]
+struct Target<'a> {
+    ifindex: u32,
+    name: &'a str,
+}
+
+impl Target<'_> {
+    /// The error of a refused call. A device can vanish at any moment, which is nobody's fault.
+    fn failed(
+        &self,
+        action: &'static str,
+        side: Side,
+    ) -> impl FnOnce(io::Error) -> LinkError + use<> {
+        let device = self.name.to_owned();
+        move |source| match source.raw_os_error() {
+            Some(libc::ENODEV | libc::ENXIO) => LinkError::Vanished { device },
+            _ => LinkError::Kernel {
+                action,
+                side,
+                device,
+                source,
+            },
+        }
+    }
+}
+
+/// Puts the programs on devices of the network namespace of the thread that calls.
+#[derive(Debug)]
+pub struct Links {
+    programs: Programs,
+    paths: PinPaths,
+    mechanism: Mechanism,
+}
+
+impl Links {
+    /// Links of these programs, pinned at these paths.
+    ///
+    /// # Errors
+    /// If tcx is demanded and the kernel has none.
+    pub fn new(programs: Programs, paths: PinPaths, attach: Attach) -> Result<Self, LinkError> {
+        let mechanism = choose(attach, tcx_is_supported())?;
+        info!(?attach, ?mechanism, "chose how to attach programs");
+        Ok(Self {
+            programs,
+            paths,
+            mechanism,
+        })
+    }
+
+    /// How programs are attached.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
+    /// Sees to it that a device has the current programs, each exactly once: adds them, or replaces in place what an
+    /// earlier agent left, be it by the other mechanism. Tells what it changed for each side.
+    ///
+    /// # Errors
+    /// [`LinkError::Vanished`] if the device is gone. After any error what was attached before still is.
+    pub fn attach(&self, ifindex: u32, name: &str) -> Result<[(Side, Change); 2], LinkError> {
+        let target = Target { ifindex, name };
+        let mut changes = [(Side::Egress, Change::Added); 2];
+        for (change, side) in changes.iter_mut().zip(Side::ATTACH_ORDER) {
+            *change = (side, self.attach_side(target, side)?);
+        }
+        debug!(ifindex, device = name, mechanism = ?self.mechanism, ?changes, "attached");
+        Ok(changes)
+    }
+
+    fn attach_side(&self, target: Target<'_>, side: Side) -> Result<Change, LinkError> {
+        let program = side.program(&self.programs);
+        let pin = self.paths.link(target.ifindex, side);
+        // What the other mechanism left goes last: a packet may be seen twice for a moment, which changes nothing in it
+        // the second time, but is never missed.
+        match self.mechanism {
+            Mechanism::Tcx => {
+                let change = tcx::attach(target, side, program, &pin)?;
+                let filters = Filters::open().map_err(target.failed("look for", side))?;
+                let removed = filters.remove(target.ifindex, side);
+                let removed = removed.map_err(target.failed("remove the filter of", side))?;
+                Ok(if removed > 0 && change == Change::Added {
+                    Change::Replaced
+                } else {
+                    change
+                })
+            }
+            Mechanism::Clsact => {
+                let change = clsact::attach(target, side, program)?;
+                let removed = pins::remove(&pin)?;
+                Ok(if removed && change == Change::Added {
+                    Change::Replaced
+                } else {
+                    change
+                })
+            }
+        }
+    }
+
+    /// Takes the programs off a device, by either mechanism. A device that is gone is no error; its pins are removed.
+    ///
+    /// # Errors
+    /// If something is left.
+    pub fn detach(&self, ifindex: u32) -> Result<(), LinkError> {
+        let device = format!("with ifindex {ifindex}");
+        let target = Target {
+            ifindex,
+            name: &device,
+        };
+        for side in Side::DETACH_ORDER {
+            pins::remove(&self.paths.link(ifindex, side))?;
+        }
+        for side in Side::DETACH_ORDER {
+            let removed = Filters::open().and_then(|filters| filters.remove(ifindex, side));
+            match removed.map_err(target.failed("remove", side)) {
+                Ok(_) | Err(LinkError::Vanished { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The devices that have a pinned link or one of our filters, whether they exist or not.
+    ///
+    /// # Errors
+    /// If pins or filters can't be listed.
+    pub fn devices(&self) -> Result<BTreeSet<u32>, LinkError> {
+        let folder = self.paths.links();
+        let mut found = BTreeSet::new();
+        for entry in read_folder(&folder)? {
+            found.extend(pins::link_pin(&entry).map(|(ifindex, _)| ifindex));
+        }
+        let target = Target {
+            ifindex: 0,
+            name: "(any)",
+        };
+        let failed = || target.failed("look for", Side::Ingress);
+        let filters = Filters::open().map_err(failed())?;
+        for ifindex in filters.devices().map_err(failed())? {
+            found.insert(ifindex);
+        }
+        Ok(found)
+    }
+}
+
+impl Attacher for Links {
+    type Error = LinkError;
+
+    fn attach(&self, ifindex: u32, name: &str) -> Result<(), LinkError> {
+        Links::attach(self, ifindex, name).map(drop)
+    }
+
+    fn detach(&self, ifindex: u32) -> Result<(), LinkError> {
+        Links::detach(self, ifindex)
+    }
+
+    fn left_behind(&self) -> Result<BTreeSet<u32>, LinkError> {
+        self.devices()
+    }
+
+    fn is_final(&self, error: &LinkError) -> bool {
+        matches!(error, LinkError::Vanished { .. })
+    }
+}
+
+fn choose(attach: Attach, tcx_is_supported: bool) -> Result<Mechanism, LinkError> {
+    match (attach, tcx_is_supported) {
+        (Attach::Auto | Attach::Tcx, true) => Ok(Mechanism::Tcx),
+        (Attach::Tcx, false) => Err(LinkError::NoTcx),
+        (Attach::Auto, false) | (Attach::Clsact, _) => Ok(Mechanism::Clsact),
+    }
+}
+
+fn read_folder(folder: &std::path::Path) -> Result<Vec<String>, PinError> {
+    let failed = |error| PinError::new("read the folder", folder, error);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    entries
+        .map(|entry| {
+            Ok(entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tcx_is_chosen_where_it_is_supported_unless_clsact_is_demanded() {
+        for (attach, supported, expected) in [
+            (Attach::Auto, true, Some(Mechanism::Tcx)),
+            (Attach::Auto, false, Some(Mechanism::Clsact)),
+            (Attach::Tcx, true, Some(Mechanism::Tcx)),
+            (Attach::Tcx, false, None),
+            (Attach::Clsact, true, Some(Mechanism::Clsact)),
+            (Attach::Clsact, false, Some(Mechanism::Clsact)),
+        ] {
+            assert_eq!(
+                choose(attach, supported).ok(),
+                expected,
+                "{attach:?}, {supported}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_call_that_finds_no_device_is_told_from_other_failures() {
+        let target = Target {
+            ifindex: 5,
+            name: "veth5",
+        };
+        let error =
+            |errno| target.failed("attach", Side::Egress)(io::Error::from_raw_os_error(errno));
+        assert_eq!(error(libc::ENODEV).to_string(), "device veth5 vanished");
+        assert_eq!(
+            error(libc::EPERM).to_string(),
+            "cannot attach the program on the egress side of device veth5"
+        );
+    }
+}

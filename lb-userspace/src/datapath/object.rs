@@ -1,0 +1,132 @@
+//! The BPF object that is part of this binary, and what can be read from it without a kernel.
+//!
+//! It loads nothing. The object is built by `cargo xtask build-ebpf`; a binary can be built without one, to check and to
+//! test what needs none, and says so where one is needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aya_obj::{Object, ParseError};
+use thiserror::Error;
+
+use super::pins::MapShape;
+
+/// The object can't be used.
+#[derive(Debug, Error)]
+pub enum ObjectError {
+    /// Built without it.
+    #[error(
+        "this binary was built without the BPF object: run `cargo xtask build-ebpf` and build again"
+    )]
+    NotEmbedded,
+    /// It is no object that aya understands.
+    #[error("the BPF object can't be read: run `cargo xtask build-ebpf` and build again")]
+    Unreadable(#[source] Box<ParseError>),
+    /// A map of the layout is missing.
+    #[error(
+        "the BPF object has no map {0:?}: it belongs to another version; run `cargo xtask build-ebpf` and build again"
+    )]
+    MissingMap(&'static str),
+}
+
+/// The embedded object, aligned as an ELF file must be.
+///
+/// # Errors
+/// If there is none.
+pub fn embedded() -> Result<&'static [u8], ObjectError> {
+    #[cfg(ebpf_object)]
+    {
+        Ok(aya::include_bytes_aligned!(env!("LB_EBPF_OBJECT")))
+    }
+    #[cfg(not(ebpf_object))]
+    {
+        Err(ObjectError::NotEmbedded)
+    }
+}
+
+/// The maps that an object demands, by name, with the sizes that it was compiled with. Read-only data is not among them.
+///
+/// # Errors
+/// If the object can't be read, or lacks one of [`lb_common::layout::name::ALL`].
+pub fn map_shapes(object: &[u8]) -> Result<BTreeMap<&'static str, MapShape>, ObjectError> {
+    let object = parse(object)?;
+    lb_common::layout::name::ALL
+        .into_iter()
+        .map(|name| {
+            let map = object.maps.get(name).ok_or(ObjectError::MissingMap(name))?;
+            let shape = MapShape {
+                map_type: map.map_type(),
+                key_size: map.key_size(),
+                value_size: map.value_size(),
+                max_entries: map.max_entries(),
+                flags: map.map_flags(),
+            };
+            Ok((name, shape))
+        })
+        .collect()
+}
+
+/// The numbers of the kernel helpers that an object calls (`enum bpf_func_id`).
+///
+/// # Errors
+/// If the object can't be read.
+pub fn helpers(object: &[u8]) -> Result<BTreeSet<u32>, ObjectError> {
+    /// BPF_JMP | BPF_CALL.
+    const CALL: u8 = 0x85;
+    let object = parse(object)?;
+    Ok(object
+        .functions
+        .values()
+        .flat_map(|function| &function.instructions)
+        // Another source register than 0 is a call inside the object.
+        .filter(|instruction| instruction.code == CALL && instruction.src_reg() == 0)
+        .map(|instruction| instruction.imm as u32)
+        .collect())
+}
+
+fn parse(object: &[u8]) -> Result<Object, ObjectError> {
+    Object::parse(object).map_err(|error| ObjectError::Unreadable(Box::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_object_is_refused_with_the_remedy() {
+        let error = map_shapes(b"not an ELF file").unwrap_err();
+        assert!(
+            error.to_string().contains("cargo xtask build-ebpf"),
+            "{error}"
+        );
+    }
+
+    #[cfg(ebpf_object)]
+    mod with_the_object {
+        use super::*;
+        use lb_common::{
+            backend::Backend, config::Config, conntrack::ConntrackKey, conntrack::Flow,
+            frontend::Frontend, frontend::FrontendKey, layout::name, service::ServiceName,
+        };
+
+        fn check<K, V>(map: &str) {
+            let shape = map_shapes(embedded().unwrap()).unwrap()[map];
+            let expected = (size_of::<K>() as u32, size_of::<V>() as u32);
+            assert_eq!((shape.key_size, shape.value_size), expected, "{map}");
+        }
+
+        #[test]
+        fn its_maps_have_the_types_that_both_sides_share() {
+            check::<FrontendKey<[u8; 4]>, Frontend>(name::FRONTENDS_V4);
+            check::<FrontendKey<[u8; 16]>, Frontend>(name::FRONTENDS_V6);
+            check::<u32, [u32; 2]>(name::SLOTS);
+            check::<u32, Backend<[u8; 4]>>(name::BACKENDS_V4);
+            check::<u32, Backend<[u8; 16]>>(name::BACKENDS_V6);
+            check::<ConntrackKey<[u8; 4]>, Flow<[u8; 4]>>(name::CONNTRACK_V4);
+            check::<ConntrackKey<[u8; 16]>, Flow<[u8; 16]>>(name::CONNTRACK_V6);
+            check::<u32, u64>(name::VIP_FILTER);
+            check::<u32, u64>(name::COUNTERS);
+            check::<u32, ServiceName>(name::SERVICES);
+            check::<u32, Config>(name::CONFIG);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Pinned maps: where they are, and whether what is pinned there has the shape that the object demands.
+//!
+//! aya takes whatever it finds at a pin's path, and the kernel checks programs against the map that it is given; a map of
+//! another shape would be read as garbage. So every pin is compared before anything is loaded, and one of another shape
+//! is never used. Programs that run already keep the map that they were loaded with until they are replaced.
+
+mod carry_over;
+mod paths;
+mod shape;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use lb_common::layout::name;
+use thiserror::Error;
+use tracing::{info, warn};
+
+use super::bpf::{self, ObjectKind};
+pub use carry_over::CopyReport;
+pub(super) use carry_over::{CarryOver, copy_entries};
+pub use paths::{PinPaths, other_layouts};
+pub(super) use paths::{layouts, link_pin};
+pub use shape::MapShape;
+
+/// A pin can't be read, made or removed.
+#[derive(Debug, Error)]
+#[error("cannot {action} {path}{hint}", path = .path.display())]
+pub struct PinError {
+    /// What was tried.
+    pub action: &'static str,
+    /// The pin or folder.
+    pub path: PathBuf,
+    /// Why it failed.
+    pub source: io::Error,
+    hint: &'static str,
+}
+
+impl PinError {
+    pub(super) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let hint = match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                " (it takes root, in the user namespace that the BPF file system belongs to)"
+            }
+            _ => "",
+        };
+        Self {
+            action,
+            path: path.into(),
+            source,
+            hint,
+        }
+    }
+}
+
+/// What is pinned at a map's path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PinState {
+    /// Nothing.
+    Absent,
+    /// A map of the demanded shape.
+    Same,
+    /// Something else, which must not be used.
+    OtherShape {
+        /// What is there.
+        found: Found,
+        /// What the object and the sizes demand.
+        expected: MapShape,
+    },
+}
+
+/// What is pinned where a map of another shape was expected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// A map.
+    Map(MapShape),
+    /// A program, a link or something newer.
+    NotAMap,
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Map(shape) => shape.fmt(f),
+            Self::NotAMap => f.write_str("no map"),
+        }
+    }
+}
+
+/// What became of a map's pin when the programs were loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PinOutcome {
+    /// There was none; the map is new.
+    Created,
+    /// The pinned map is used, with all that it holds.
+    Reused,
+    /// The pinned map had another shape; a new one took its place.
+    Replaced {
+        /// What was there.
+        found: Found,
+        /// What is there now.
+        expected: MapShape,
+        /// What was copied, none where entries of the old shape mean nothing in the new one.
+        carried_over: Option<CopyReport>,
+    },
+}
+
+/// Compares every pinned map with the shape that is demanded. Changes nothing.
+///
+/// # Errors
+/// If a pin exists and can't be opened.
+pub fn states(
+    paths: &PinPaths,
+    demanded: &BTreeMap<&'static str, MapShape>,
+) -> Result<BTreeMap<&'static str, PinState>, PinError> {
+    demanded
+        .iter()
+        .map(|(name, expected)| Ok((*name, compare(open(&paths.map(name))?.as_ref(), *expected))))
+        .collect()
+}
+
+/// The pins after [`prepare`]: those left are all of the demanded shape.
+pub(super) struct Prepared {
+    pub(super) states: BTreeMap<&'static str, PinState>,
+    /// Maps that were unlinked and whose entries fit into their successors.
+    pub(super) old_flows: BTreeMap<&'static str, OwnedFd>,
+}
+
+/// Makes the folders and unlinks every pin of another shape.
+pub(super) fn prepare(
+    paths: &PinPaths,
+    demanded: &BTreeMap<&'static str, MapShape>,
+) -> Result<Prepared, PinError> {
+    for folder in [paths.layout(), paths.links()] {
+        fs::create_dir_all(&folder).map_err(|e| PinError::new("create the folder", &folder, e))?;
+    }
+    let mut prepared = Prepared {
+        states: BTreeMap::new(),
+        old_flows: BTreeMap::new(),
+    };
+    for (name, expected) in demanded {
+        let path = paths.map(name);
+        let pinned = open(&path)?;
+        let state = compare(pinned.as_ref(), *expected);
+        prepared.states.insert(name, state);
+        let PinState::OtherShape { found, .. } = state else {
+            continue;
+        };
+        remove(&path)?;
+        let keeps_entries = is_conntrack(name) && found.differs_in_entries_only(expected);
+        if keeps_entries {
+            info!(map = *name, %found, %expected, "pinned map has another size, making a new one with its entries");
+        } else {
+            warn!(map = *name, %found, %expected, "pinned map has another shape, making a new one; its entries are lost");
+        }
+        if let Some(Pinned { fd, .. }) = pinned.filter(|_| keeps_entries) {
+            prepared.old_flows.insert(name, fd);
+        }
+    }
+    Ok(prepared)
+}
+
+/// Opens a pinned map of a known shape.
+pub(super) fn open_map(path: &Path) -> Result<Option<OwnedFd>, PinError> {
+    Ok(open(path)?.map(|pinned| pinned.fd))
+}
+
+/// Removes a pin; one that is gone already is no error. Returns whether there was one.
+pub(super) fn remove(path: &Path) -> Result<bool, PinError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(PinError::new("remove the pin", path, error)),
+    }
+}
+
+struct Pinned {
+    fd: OwnedFd,
+    found: Found,
+}
+
+fn open(path: &Path) -> Result<Option<Pinned>, PinError> {
+    let failed = |error| PinError::new("open the pin", path, error);
+    let fd = match bpf::get(path) {
+        Ok(fd) => fd,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let found = match bpf::kind(fd.as_fd()).map_err(failed)? {
+        ObjectKind::Map => Found::Map(bpf::map_info(fd.as_fd()).map_err(failed)?.into()),
+        _ => Found::NotAMap,
+    };
+    Ok(Some(Pinned { fd, found }))
+}
+
+fn compare(pinned: Option<&Pinned>, expected: MapShape) -> PinState {
+    match pinned.map(|pinned| pinned.found) {
+        None => PinState::Absent,
+        Some(Found::Map(shape)) if shape == expected => PinState::Same,
+        Some(found) => PinState::OtherShape { found, expected },
+    }
+}
+
+impl Found {
+    fn differs_in_entries_only(&self, expected: &MapShape) -> bool {
+        match self {
+            Self::Map(found) => {
+                MapShape {
+                    max_entries: expected.max_entries,
+                    ..*found
+                } == *expected
+            }
+            Self::NotAMap => false,
+        }
+    }
+}
+
+/// Flows can't be had again from anywhere; all else the agent writes anew.
+fn is_conntrack(name: &str) -> bool {
+    name == name::CONNTRACK_V4 || name == name::CONNTRACK_V6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: MapShape = MapShape {
+        map_type: 9,
+        key_size: 16,
+        value_size: 36,
+        max_entries: 100,
+        flags: 0,
+    };
+
+    #[test]
+    fn only_another_size_lets_entries_be_kept() {
+        for (found, expected) in [
+            (
+                Found::Map(MapShape {
+                    max_entries: 50,
+                    ..SHAPE
+                }),
+                true,
+            ),
+            (
+                Found::Map(MapShape {
+                    key_size: 8,
+                    max_entries: 50,
+                    ..SHAPE
+                }),
+                false,
+            ),
+            (
+                Found::Map(MapShape {
+                    value_size: 8,
+                    ..SHAPE
+                }),
+                false,
+            ),
+            (
+                Found::Map(MapShape {
+                    map_type: 1,
+                    ..SHAPE
+                }),
+                false,
+            ),
+            (Found::Map(MapShape { flags: 2, ..SHAPE }), false),
+            (Found::NotAMap, false),
+        ] {
+            assert_eq!(found.differs_in_entries_only(&SHAPE), expected, "{found}");
+        }
+    }
+
+    #[test]
+    fn a_refused_pin_is_named_with_the_remedy() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = PinError::new("open the pin", Path::new("/sys/fs/bpf/lb/v1/slots"), denied);
+        let text = error.to_string();
+        assert!(
+            text.contains("/sys/fs/bpf/lb/v1/slots") && text.contains("root"),
+            "{text}"
+        );
+    }
+}
