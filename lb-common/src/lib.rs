@@ -16,10 +16,11 @@ pub mod hash;
 pub mod layout;
 #[cfg(any(test, feature = "std"))]
 pub mod maglev;
-// pub mod packet;
-// pub mod pipeline;
+pub mod packet;
+pub mod pipeline;
 pub mod reason;
-// pub mod rewrite;
+pub mod rewrite;
 pub mod service;
 #[cfg(any(test, feature = "std"))]
+pub mod testing;
 pub mod vip_filter;

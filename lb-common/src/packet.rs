@@ -1,0 +1,173 @@
+//! What the data plane needs to know of a packet, read once.
+//!
+//! [`parse`] turns octets into a [`Packet`]; every later stage takes the value and never looks at the octets again.
+//! Nothing is checked that no decision depends on: checksums, for one, are the receiver's business.
+
+pub mod ipv4;
+pub mod ipv6;
+mod transport;
+pub mod unreachable;
+
+use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::conntrack::Tuple;
+
+/// Length of an Ethernet header without a VLAN tag, in octets.
+pub const ETHERNET: usize = 14;
+
+/// Read access to the octets of a frame.
+pub trait Octets {
+    /// The `N` octets at an offset, or none where the frame is shorter.
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+}
+
+impl Octets for [u8] {
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.get(offset..)?.first_chunk().copied()
+    }
+}
+
+/// A header is cut short, or contradicts itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Malformed;
+
+/// An IP packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet<A> {
+    /// Offset of the IP header in the frame, in octets.
+    pub l3: usize,
+    /// Offset of what follows the IP header with its options or extension headers, in octets.
+    pub l4: usize,
+    /// Length of what follows, by the IP header's own account, in octets; 0 where it does not say (jumbograms).
+    pub l4_len: usize,
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// What the packet carries.
+    pub transport: Transport,
+}
+
+/// What an IP packet carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// A whole TCP segment.
+    Tcp(Ports, TcpFlags),
+    /// A whole UDP datagram.
+    Udp(Ports),
+    /// A part of a datagram. Only the first part has a transport header.
+    Fragment(Fragment),
+    /// Another protocol, by IANA's number.
+    Other(u8),
+}
+
+/// Source and destination port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ports {
+    /// Source port.
+    pub source: Port,
+    /// Destination port.
+    pub destination: Port,
+}
+
+/// A part of a datagram (RFC 791 section 3.2, RFC 8200 section 4.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fragment {
+    /// Identification; 16 bits in IPv4, 32 in IPv6.
+    pub identification: u32,
+    /// Offset of this part in octets.
+    pub offset: u16,
+    /// Whether more parts follow.
+    pub more: bool,
+    /// Protocol of the datagram, by IANA's number.
+    pub protocol: u8,
+}
+
+/// The flags of a TCP header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// FIN.
+    pub const FIN: u8 = 0x01;
+    /// SYN.
+    pub const SYN: u8 = 0x02;
+    /// RST.
+    pub const RST: u8 = 0x04;
+    /// ACK.
+    pub const ACK: u8 = 0x10;
+
+    /// Whether the sender has finished.
+    #[inline(always)]
+    pub const fn fin(self) -> bool {
+        self.0 & Self::FIN != 0
+    }
+
+    /// Whether the connection is reset.
+    #[inline(always)]
+    pub const fn rst(self) -> bool {
+        self.0 & Self::RST != 0
+    }
+
+    /// Whether this segment opens a connection: SYN without ACK or RST.
+    #[inline(always)]
+    pub const fn opens(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
+    }
+}
+
+/// An address family whose packets can be read.
+pub trait Parse: Address {
+    /// Reads the packet whose IP header starts at `l3`.
+    fn parse(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Packet<Self>, Malformed>;
+
+    /// Offset of the source address in the IP header; the destination follows it.
+    const SOURCE: usize;
+    /// Offset of the header checksum in the IP header, where the family has one.
+    const HEADER_CHECKSUM: Option<usize>;
+}
+
+/// Reads the packet whose IP header starts at offset `l3` of a frame.
+#[inline(always)]
+pub fn parse<A: Parse>(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Packet<A>, Malformed> {
+    A::parse(octets, l3)
+}
+
+impl<A: Address> Packet<A> {
+    /// The source's end of the connection.
+    #[inline(always)]
+    pub fn source(&self, ports: &Ports) -> Endpoint<A> {
+        Endpoint {
+            address: self.source,
+            port: ports.source,
+        }
+    }
+
+    /// The destination's end of the connection.
+    #[inline(always)]
+    pub fn destination(&self, ports: &Ports) -> Endpoint<A> {
+        Endpoint {
+            address: self.destination,
+            port: ports.destination,
+        }
+    }
+
+    /// The tuple of a packet from a client to a frontend.
+    #[inline(always)]
+    pub fn from_client(&self, ports: &Ports, protocol: Protocol) -> Tuple<A> {
+        Tuple {
+            client: self.source(ports),
+            peer: self.destination(ports),
+            protocol,
+        }
+    }
+
+    /// The tuple of a packet from a backend to a client.
+    #[inline(always)]
+    pub fn from_backend(&self, ports: &Ports, protocol: Protocol) -> Tuple<A> {
+        Tuple {
+            client: self.destination(ports),
+            peer: self.source(ports),
+            protocol,
+        }
+    }
+}

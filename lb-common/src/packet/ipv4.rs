@@ -1,0 +1,68 @@
+//! The IPv4 header (RFC 791).
+
+use super::{Fragment, Malformed, Octets, Packet, Parse, Transport, transport};
+
+/// Length of a header without options, in octets.
+pub const HEADER: usize = 20;
+
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET: u16 = 0x1fff;
+
+impl Parse for [u8; 4] {
+    const SOURCE: usize = 12;
+    const HEADER_CHECKSUM: Option<usize> = Some(10);
+
+    #[inline(always)]
+    fn parse(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Packet<Self>, Malformed> {
+        let header = octets.read::<HEADER>(l3).ok_or(Malformed)?;
+        let header_len = (header[0] & 0xf) as usize * 4;
+        if header[0] >> 4 != 4 || header_len < HEADER {
+            return Err(Malformed);
+        }
+        // A TCP super-packet of more than 64 KiB says 0 (net/ipv4/ip_output.c, iph_set_totlen).
+        let total_len = u16::from_be_bytes([header[2], header[3]]) as usize;
+        if total_len != 0 && total_len < header_len {
+            return Err(Malformed);
+        }
+        let l4_len = total_len.saturating_sub(header_len);
+        let l4 = l3 + header_len;
+        let part = u16::from_be_bytes([header[6], header[7]]);
+        let transport = if part & (MORE_FRAGMENTS | OFFSET) != 0 {
+            Transport::Fragment(Fragment {
+                identification: u16::from_be_bytes([header[4], header[5]]) as u32,
+                offset: (part & OFFSET) << 3,
+                more: part & MORE_FRAGMENTS != 0,
+                protocol: header[9],
+            })
+        } else {
+            // A datagram that ends with its header has no room for a transport header, and says so with a length that
+            // must not be taken for "unknown".
+            if total_len == header_len {
+                return match header[9] {
+                    6 | 17 => Err(Malformed),
+                    other => Ok(packet(&header, l3, l4, 0, Transport::Other(other))),
+                };
+            }
+            transport::parse(octets, header[9], l4, l4_len)?
+        };
+        Ok(packet(&header, l3, l4, l4_len, transport))
+    }
+}
+
+#[inline(always)]
+fn packet(
+    header: &[u8; HEADER],
+    l3: usize,
+    l4: usize,
+    l4_len: usize,
+    transport: Transport,
+) -> Packet<[u8; 4]> {
+    Packet {
+        l3,
+        l4,
+        l4_len,
+        source: [header[12], header[13], header[14], header[15]],
+        destination: [header[16], header[17], header[18], header[19]],
+        transport,
+    }
+}

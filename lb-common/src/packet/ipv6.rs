@@ -1,0 +1,94 @@
+//! The IPv6 header and its extension headers (RFC 8200).
+
+use super::{Fragment, Malformed, Octets, Packet, Parse, Transport, transport};
+
+/// Length of the fixed header, in octets.
+pub const HEADER: usize = 40;
+
+/// Extension headers that are followed; a packet with more is passed. RFC 8504 (section 5.3) lets a node limit them to 8.
+const MAX_EXTENSIONS: usize = 8;
+/// Octets of extension headers that are followed.
+const MAX_EXTENSIONS_LEN: usize = 512;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+
+impl Parse for [u8; 16] {
+    const SOURCE: usize = 8;
+    const HEADER_CHECKSUM: Option<usize> = None;
+
+    #[inline(always)]
+    fn parse(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Packet<Self>, Malformed> {
+        let fixed = octets.read::<8>(l3).ok_or(Malformed)?;
+        let source = octets.read::<16>(l3 + 8).ok_or(Malformed)?;
+        let destination = octets.read::<16>(l3 + 24).ok_or(Malformed)?;
+        if fixed[0] >> 4 != 6 {
+            return Err(Malformed);
+        }
+        // 0 in a jumbogram (RFC 2675) and in the kernel's own super-packets.
+        let payload_len = u16::from_be_bytes([fixed[4], fixed[5]]) as usize;
+
+        let mut next = fixed[6];
+        let mut skipped = 0;
+        let mut fragment = None;
+        for _ in 0..MAX_EXTENSIONS {
+            let [following, len] = match next {
+                HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION => {
+                    octets.read::<2>(l3 + HEADER + skipped).ok_or(Malformed)?
+                }
+                _ => break,
+            };
+            let len = match next {
+                FRAGMENT => {
+                    let header = octets.read::<8>(l3 + HEADER + skipped).ok_or(Malformed)?;
+                    let part = u16::from_be_bytes([header[2], header[3]]);
+                    let part = Fragment {
+                        identification: u32::from_be_bytes([
+                            header[4], header[5], header[6], header[7],
+                        ]),
+                        offset: part & 0xfff8,
+                        more: part & 1 != 0,
+                        protocol: following,
+                    };
+                    // An atomic fragment (RFC 6946) is a whole datagram.
+                    if part.offset != 0 || part.more {
+                        fragment = Some(part);
+                    }
+                    8
+                }
+                // In units of four octets, not counting the first two (RFC 4302).
+                AUTHENTICATION => (len as usize + 2) * 4,
+                _ => (len as usize + 1) * 8,
+            };
+            skipped += len;
+            next = following;
+            if skipped > MAX_EXTENSIONS_LEN || (payload_len != 0 && skipped > payload_len) {
+                return Err(Malformed);
+            }
+            if fragment.is_some() {
+                break;
+            }
+        }
+
+        let l4 = l3 + HEADER + skipped;
+        let l4_len = payload_len.saturating_sub(skipped);
+        let transport = match fragment {
+            Some(fragment) => Transport::Fragment(fragment),
+            None if payload_len != 0 && l4_len == 0 && matches!(next, 6 | 17) => {
+                return Err(Malformed);
+            }
+            None => transport::parse(octets, next, l4, l4_len)?,
+        };
+        Ok(Packet {
+            l3,
+            l4,
+            l4_len,
+            source,
+            destination,
+            transport,
+        })
+    }
+}

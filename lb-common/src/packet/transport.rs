@@ -1,0 +1,51 @@
+//! TCP and UDP headers, as far as a decision needs them.
+
+use super::{Malformed, Octets, Ports, TcpFlags, Transport};
+use crate::addr::{Port, Protocol};
+
+/// Length of a TCP header without options, in octets.
+pub(super) const TCP: usize = 20;
+/// Length of a UDP header, in octets.
+pub(super) const UDP: usize = 8;
+
+/// Reads the transport header at `l4`. `l4_len` is the room that the IP header gives it, 0 where it does not say: what
+/// stands behind is padding of the link, not a header.
+#[inline(always)]
+pub(super) fn parse(
+    octets: &(impl Octets + ?Sized),
+    protocol: u8,
+    l4: usize,
+    l4_len: usize,
+) -> Result<Transport, Malformed> {
+    const TCP_NUMBER: u8 = Protocol::Tcp.number();
+    const UDP_NUMBER: u8 = Protocol::Udp.number();
+    match protocol {
+        TCP_NUMBER => {
+            let ports = ports(octets, l4)?;
+            // From the data offset to the urgent pointer: the read proves that the header is whole.
+            let rest = octets.read::<8>(l4 + 12).ok_or(Malformed)?;
+            if (l4_len != 0 && l4_len < TCP) || rest[0] >> 4 < 5 {
+                return Err(Malformed);
+            }
+            Ok(Transport::Tcp(ports, TcpFlags(rest[1])))
+        }
+        UDP_NUMBER => {
+            let ports = ports(octets, l4)?;
+            octets.read::<4>(l4 + 4).ok_or(Malformed)?;
+            if l4_len != 0 && l4_len < UDP {
+                return Err(Malformed);
+            }
+            Ok(Transport::Udp(ports))
+        }
+        other => Ok(Transport::Other(other)),
+    }
+}
+
+#[inline(always)]
+fn ports(octets: &(impl Octets + ?Sized), l4: usize) -> Result<Ports, Malformed> {
+    let [a, b, c, d] = octets.read::<4>(l4).ok_or(Malformed)?;
+    Ok(Ports {
+        source: Port::from_network([a, b]),
+        destination: Port::from_network([c, d]),
+    })
+}

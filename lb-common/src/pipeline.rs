@@ -1,0 +1,159 @@
+//! The decisions: what happens to a packet, and why.
+//!
+//! [`from_workload`] sees the packets that leave a pod, [`to_workload`] those that reach it. Both directions of a
+//! translation happen at the client's device: the state lives on the client's node, and the backend sees the pod's own
+//! address. Nothing here touches a packet or a map: what a decision needs comes through [`Dataplane`], what it wants is
+//! a [`Verdict`].
+
+mod forward;
+mod reply;
+mod select;
+
+pub use forward::from_workload;
+pub use reply::to_workload;
+
+use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::backend::Backend;
+use crate::conntrack::{Flow, FlowState, FlowTable};
+use crate::frontend::{Frontend, FrontendKey};
+use crate::packet::{Parse, TcpFlags};
+use crate::reason::Reason;
+use crate::rewrite::{Rewrite, Side};
+
+/// What happens to a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// It goes on untouched.
+    Pass,
+    /// It goes on with another source or destination.
+    Rewrite,
+    /// Its sender is told that the port is unreachable.
+    Reject,
+    /// It is dropped in silence.
+    Drop,
+}
+
+/// What happens to a packet, and why.
+///
+/// It is no enum with data, so that every octet of it is always defined: the verifier refuses a program that copies
+/// what was never written, even where nothing depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Verdict<A> {
+    /// What happens.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// How the packet changes; meaningless unless the action is [`Action::Rewrite`].
+    pub rewrite: Rewrite<A>,
+}
+
+impl<A: Address> Verdict<A> {
+    /// The packet goes on untouched.
+    #[inline(always)]
+    pub fn pass(reason: Reason) -> Self {
+        Self::without_rewrite(Action::Pass, reason)
+    }
+
+    /// The packet goes on with another source or destination.
+    #[inline(always)]
+    pub fn rewrite(rewrite: Rewrite<A>, reason: Reason) -> Self {
+        Self {
+            action: Action::Rewrite,
+            reason,
+            rewrite,
+        }
+    }
+
+    /// The packet's sender is told that the port is unreachable.
+    #[inline(always)]
+    pub fn reject(reason: Reason) -> Self {
+        Self::without_rewrite(Action::Reject, reason)
+    }
+
+    /// The packet is dropped in silence.
+    #[inline(always)]
+    pub fn drop(reason: Reason) -> Self {
+        Self::without_rewrite(Action::Drop, reason)
+    }
+
+    #[inline(always)]
+    fn without_rewrite(action: Action, reason: Reason) -> Self {
+        let to = Endpoint {
+            address: bytemuck::Zeroable::zeroed(),
+            port: Port::new(0),
+        };
+        Self {
+            action,
+            reason,
+            rewrite: Rewrite {
+                side: Side::Source,
+                to,
+            },
+        }
+    }
+}
+
+/// The world that decisions are taken in, for one address family.
+pub trait Dataplane {
+    /// The address family.
+    type Address: Parse;
+    /// Where flows live.
+    type Flows: FlowTable<Self::Address>;
+
+    /// Whether an address may be a VIP; a false yes costs a lookup, a false no would lose a Service.
+    fn may_be_vip(&self, address: &Self::Address) -> bool;
+    /// The frontend of a key.
+    fn frontend(&self, key: &FrontendKey<Self::Address>) -> Option<Frontend>;
+    /// The backend id in a slot; 0 in a slot that was never written.
+    fn slot(&self, index: u32) -> Option<u32>;
+    /// The backend of an id.
+    fn backend(&self, id: u32) -> Option<Backend<Self::Address>>;
+    /// The flows.
+    fn flows(&self) -> &Self::Flows;
+    /// The clock, in ticks; it wraps.
+    fn now(&self) -> u32;
+    /// Ticks of the clock in a second.
+    fn ticks_per_second(&self) -> u32;
+    /// The secret of the hashes.
+    fn secret(&self) -> u64;
+}
+
+/// Seconds after which a UDP flow without packets is forgotten: what the kernel grants a stream
+/// (`nf_conntrack_udp_timeout_stream`, 120).
+const UDP_IDLE_SECONDS: u32 = 120;
+/// Seconds after which a TCP connection that was never answered no longer counts as live
+/// (`nf_conntrack_tcp_timeout_syn_sent`, 120).
+const TCP_OPENING_SECONDS: u32 = 120;
+/// Seconds after which an established TCP connection without packets no longer keeps its tuple from others (S-53).
+const TCP_ESTABLISHED_SECONDS: u32 = 24 * 3600;
+
+/// Whether a flow has been without packets for longer than its kind may be. It is then nobody's.
+#[inline(always)]
+fn is_idle<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
+    let limit = match flow.protocol() {
+        Protocol::Udp => UDP_IDLE_SECONDS,
+        Protocol::Tcp if flow.state().has(FlowState::REPLIED) => TCP_ESTABLISHED_SECONDS,
+        Protocol::Tcp => TCP_OPENING_SECONDS,
+    };
+    now.wrapping_sub(flow.last_seen()) > limit.wrapping_mul(dp.ticks_per_second())
+}
+
+/// Records what a packet adds to its flow. Most packets add nothing and write nothing: the stamp is renewed once a
+/// second.
+#[inline(always)]
+fn record<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, seen: FlowState, now: u32) {
+    let state = flow.state().with(seen);
+    if state != flow.state() || now.wrapping_sub(flow.last_seen()) >= dp.ticks_per_second() {
+        dp.flows().update(&flow.seen(state, now));
+    }
+}
+
+/// What a segment says about the end of its connection; `fin` is the bit of the sender's side.
+#[inline(always)]
+fn ending(flags: Option<TcpFlags>, fin: FlowState) -> FlowState {
+    match flags {
+        Some(flags) if flags.rst() => FlowState::RESET,
+        Some(flags) if flags.fin() => fin,
+        _ => FlowState::NEW,
+    }
+}

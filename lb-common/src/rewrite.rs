@@ -1,0 +1,115 @@
+//! What to change in a packet, and how a host changes it.
+//!
+//! A [`Rewrite`] says what, [`Rewrite::edits`] turns it into offsets and checksum differences for one packet. How the
+//! edits reach the packet is up to the hook: the BPF programs have helpers for it, the host writes the octets.
+
+use crate::addr::{Address, Endpoint};
+use crate::checksum;
+use crate::packet::{Packet, Parse, Transport};
+
+/// Which end of a packet changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Source address and port.
+    Source,
+    /// Destination address and port.
+    Destination,
+}
+
+/// One end of a packet gets another address and port. What stands there is the packet's own to say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rewrite<A> {
+    /// Which end.
+    pub side: Side,
+    /// What shall stand there.
+    pub to: Endpoint<A>,
+}
+
+/// A rewrite as it applies to one packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Edits<A> {
+    /// Offset of the address in the frame.
+    pub address_at: usize,
+    /// The new address.
+    pub address: A,
+    /// Offset of the IP header's checksum in the frame, where the family has one.
+    pub ip_checksum_at: Option<usize>,
+    /// What the change of address adds to the sums of the IP header and of the pseudo-header.
+    pub address_difference: u32,
+    /// Offset of the port in the frame.
+    pub port_at: usize,
+    /// The old and the new port as octets of the packet.
+    pub port: ([u8; 2], [u8; 2]),
+    /// Offset of the transport header's checksum in the frame.
+    pub checksum_at: usize,
+    /// Whether a checksum of zero means that there is none (UDP, RFC 768).
+    pub checksum_optional: bool,
+}
+
+impl<A: Address> Edits<A> {
+    /// Whether the port changes; often only the address does.
+    #[inline(always)]
+    pub fn port_changes(&self) -> bool {
+        self.port.0 != self.port.1
+    }
+}
+
+impl<A: Parse> Rewrite<A> {
+    /// The edits that carry the rewrite out on a packet, or none where the packet has no ports to rewrite.
+    #[inline(always)]
+    pub fn edits(&self, packet: &Packet<A>) -> Option<Edits<A>> {
+        let (ports, checksum_at, checksum_optional) = match packet.transport {
+            Transport::Tcp(ports, _) => (ports, packet.l4 + 16, false),
+            Transport::Udp(ports) => (ports, packet.l4 + 6, true),
+            Transport::Fragment(_) | Transport::Other(_) => return None,
+        };
+        let (address_at, port_at, from) = match self.side {
+            Side::Source => (packet.l3 + A::SOURCE, packet.l4, packet.source(&ports)),
+            Side::Destination => (
+                packet.l3 + A::SOURCE + A::OCTETS,
+                packet.l4 + 2,
+                packet.destination(&ports),
+            ),
+        };
+        Some(Edits {
+            address_at,
+            address: self.to.address,
+            ip_checksum_at: A::HEADER_CHECKSUM.map(|at| packet.l3 + at),
+            address_difference: checksum::difference(from.address.sum(), self.to.address.sum()),
+            port_at,
+            port: (from.port.to_network(), self.to.port.to_network()),
+            checksum_at,
+            checksum_optional,
+        })
+    }
+}
+
+/// Carries out a rewrite on the octets of a frame whose checksums are complete. Octets beyond the frame's end are not
+/// touched: a packet that parsed has all of them.
+#[cfg(any(test, feature = "std"))]
+pub fn apply<A: Parse>(frame: &mut [u8], packet: &Packet<A>, rewrite: &Rewrite<A>) {
+    let Some(edits) = rewrite.edits(packet) else {
+        return;
+    };
+    let mut difference = edits.address_difference;
+    if let Some(at) = edits.ip_checksum_at {
+        update(frame, at, difference);
+    }
+    difference += checksum::difference(checksum::word(edits.port.0), checksum::word(edits.port.1));
+    let absent = edits.checksum_optional && frame[edits.checksum_at..][..2] == [0, 0];
+    if !absent {
+        update(frame, edits.checksum_at, difference);
+        if edits.checksum_optional && frame[edits.checksum_at..][..2] == [0, 0] {
+            // A computed zero is sent as its other form (RFC 768).
+            frame[edits.checksum_at..][..2].copy_from_slice(&[0xff, 0xff]);
+        }
+    }
+    frame[edits.address_at..][..A::OCTETS].copy_from_slice(bytemuck::bytes_of(&edits.address));
+    frame[edits.port_at..][..2].copy_from_slice(&edits.port.1);
+}
+
+#[cfg(any(test, feature = "std"))]
+fn update(frame: &mut [u8], at: usize, difference: u32) {
+    let field = [frame[at], frame[at + 1]];
+    frame[at..][..2].copy_from_slice(&checksum::update(field, difference));
+}

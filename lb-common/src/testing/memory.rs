@@ -1,0 +1,237 @@
+//! The data plane over hash maps: the same decisions, without a kernel.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::backend::{Backend, BackendState};
+use crate::conntrack::{ConntrackKey, Direction, Flow, FlowTable, TableFull, Tuple};
+use crate::frontend::{Frontend, FrontendKey, SlotRange};
+use crate::packet::{self, Parse};
+use crate::pipeline::{Action, Dataplane, Verdict, from_workload, to_workload};
+use crate::{maglev, rewrite, vip_filter};
+
+/// A data plane in memory.
+pub struct MemoryDataplane<A> {
+    /// Bits that are set.
+    pub vip_filter: HashSet<u32>,
+    /// Frontends.
+    pub frontends: HashMap<FrontendKey<A>, Frontend>,
+    /// Slots.
+    pub slots: Vec<u32>,
+    /// Backends.
+    pub backends: HashMap<u32, Backend<A>>,
+    /// Flows.
+    pub flows: MemoryFlows<A>,
+    /// The clock, in ticks.
+    pub now: Cell<u32>,
+    next_id: u32,
+}
+
+/// Flows over a hash map, with room for a number of entries.
+pub struct MemoryFlows<A> {
+    /// The entries, two for each flow.
+    pub entries: RefCell<HashMap<ConntrackKey<A>, Flow<A>>>,
+    /// Room for this many entries.
+    pub capacity: usize,
+}
+
+impl<A: Address + Hash> FlowTable<A> for MemoryFlows<A> {
+    fn find_from_client(&self, tuple: &Tuple<A>) -> Option<Flow<A>> {
+        self.entries
+            .borrow()
+            .get(&ConntrackKey::new(tuple, Direction::FromClient))
+            .copied()
+    }
+
+    fn find_from_backend(&self, tuple: &Tuple<A>) -> Option<Flow<A>> {
+        self.entries
+            .borrow()
+            .get(&ConntrackKey::new(tuple, Direction::FromBackend))
+            .copied()
+    }
+
+    fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull> {
+        if self.entries.borrow().len() + 2 > self.capacity {
+            return Err(TableFull);
+        }
+        self.update(flow);
+        Ok(())
+    }
+
+    fn update(&self, flow: &Flow<A>) {
+        let mut entries = self.entries.borrow_mut();
+        entries.insert(
+            ConntrackKey::new(&flow.from_client(), Direction::FromClient),
+            *flow,
+        );
+        entries.insert(
+            ConntrackKey::new(&flow.from_backend(), Direction::FromBackend),
+            *flow,
+        );
+    }
+
+    fn remove(&self, flow: &Flow<A>) {
+        let mut entries = self.entries.borrow_mut();
+        entries.remove(&ConntrackKey::new(
+            &flow.from_client(),
+            Direction::FromClient,
+        ));
+        entries.remove(&ConntrackKey::new(
+            &flow.from_backend(),
+            Direction::FromBackend,
+        ));
+    }
+}
+
+impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
+    type Address = A;
+    type Flows = MemoryFlows<A>;
+
+    fn may_be_vip(&self, address: &A) -> bool {
+        self.vip_filter.contains(&vip_filter::bit(address))
+    }
+
+    fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {
+        self.frontends.get(key).copied()
+    }
+
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.slots.get(index as usize).copied()
+    }
+
+    fn backend(&self, id: u32) -> Option<Backend<A>> {
+        self.backends.get(&id).copied()
+    }
+
+    fn flows(&self) -> &Self::Flows {
+        &self.flows
+    }
+
+    fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    fn ticks_per_second(&self) -> u32 {
+        250
+    }
+
+    fn secret(&self) -> u64 {
+        0x0123_4567_89ab_cdef
+    }
+}
+
+impl<A: Parse + Hash> MemoryDataplane<A> {
+    /// Nothing known, room for 1 000 flows.
+    pub fn new() -> Self {
+        Self {
+            vip_filter: HashSet::new(),
+            frontends: HashMap::new(),
+            slots: Vec::new(),
+            backends: HashMap::new(),
+            flows: MemoryFlows {
+                entries: RefCell::default(),
+                capacity: 2_000,
+            },
+            // Close to the wrap of the clock, so that every test crosses it or comes near.
+            now: Cell::new(u32::MAX - 100),
+            next_id: 0,
+        }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, seconds: u32) {
+        self.now.set(
+            self.now
+                .get()
+                .wrapping_add(seconds * self.ticks_per_second()),
+        );
+    }
+
+    /// Adds or replaces a service port with these endpoints, all of them active, and returns the backends' ids. What the
+    /// service port had before is forgotten, as it is when all its endpoints are replaced.
+    pub fn serve(
+        &mut self,
+        service_id: u32,
+        vip: A,
+        port: u16,
+        protocol: Protocol,
+        endpoints: &[(A, u16)],
+    ) -> Vec<u32> {
+        self.backends.retain(|_, b| b.service_id() != service_id);
+        let mut ids = Vec::new();
+        for (address, port) in endpoints {
+            self.next_id += 1;
+            let endpoint = Endpoint {
+                address: *address,
+                port: Port::new(*port),
+            };
+            let backend = Backend::new(endpoint, BackendState::Active, self.next_id, service_id);
+            self.backends.insert(self.next_id, backend);
+            ids.push(self.next_id);
+        }
+        let seeds: Vec<u64> = ids.iter().map(|id| u64::from(*id)).collect();
+        let offset = self.slots.len() as u32;
+        self.slots
+            .extend(maglev::table(&seeds).iter().map(|i| ids[*i as usize]));
+        let range = SlotRange {
+            offset,
+            len: self.slots.len() as u32 - offset,
+            backends: ids.len() as u32,
+        };
+        let flags = if ids.is_empty() {
+            0
+        } else {
+            Frontend::HAS_ENDPOINTS
+        };
+        self.put_frontend(
+            vip,
+            port,
+            protocol,
+            Frontend::new(service_id, range, SlotRange::default(), 0, flags),
+        );
+        ids
+    }
+
+    /// Adds or replaces a frontend, and the row of its address.
+    pub fn put_frontend(&mut self, vip: A, port: u16, protocol: Protocol, frontend: Frontend) {
+        self.vip_filter.insert(vip_filter::bit(&vip));
+        self.frontends
+            .insert(FrontendKey::address_row(vip), Frontend::address_row());
+        self.frontends
+            .insert(FrontendKey::new(vip, Port::new(port), protocol), frontend);
+    }
+
+    /// What happens to a frame that leaves a pod; the frame is changed as the verdict says.
+    pub fn send(&self, frame: &mut [u8]) -> Verdict<A> {
+        self.process(frame, from_workload)
+    }
+
+    /// What happens to a frame that reaches a pod; the frame is changed as the verdict says.
+    pub fn receive(&self, frame: &mut [u8]) -> Verdict<A> {
+        self.process(frame, to_workload)
+    }
+
+    fn process(
+        &self,
+        frame: &mut [u8],
+        decide: impl Fn(&Self, &packet::Packet<A>) -> Verdict<A>,
+    ) -> Verdict<A> {
+        let packet = match packet::parse::<A>(&*frame, packet::ETHERNET) {
+            Ok(packet) => packet,
+            Err(packet::Malformed) => return Verdict::pass(crate::reason::Reason::Malformed),
+        };
+        let verdict = decide(self, &packet);
+        if verdict.action == Action::Rewrite {
+            rewrite::apply(frame, &packet, &verdict.rewrite);
+        }
+        verdict
+    }
+}
+
+impl<A: Parse + Hash> Default for MemoryDataplane<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,60 @@
+//! Carries out a rewrite on a packet.
+
+use lb_common::checksum;
+use lb_common::packet::{Octets, Packet, Parse};
+use lb_common::rewrite::Rewrite;
+
+use crate::skb::Skb;
+
+/// The changed octets belong to the pseudo-header: where the device shall complete the checksum, they count as well.
+const BPF_F_PSEUDO_HDR: u64 = 1 << 4;
+/// A checksum of zero means that there is none, and a computed zero is sent as all ones.
+const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
+
+/// Changes address, port and checksums; none where the kernel refuses.
+///
+/// The header's own octets and the IPv4 checksum are written directly, before the helper calls that end all proofs of
+/// bounds. The transport checksum is the helper's alone: the buffer may hold only a part of it, to be completed by the
+/// device. One call adds the folded difference of the addresses, a second one the port's where it changes, for a partial
+/// checksum contains the address and not the port.
+#[inline(always)]
+pub(crate) fn rewrite<A: Parse, const LEN: usize>(
+    skb: Skb,
+    packet: &Packet<A>,
+    rewrite: &Rewrite<A>,
+) -> Option<()>
+where
+    A: Into<[u8; LEN]>,
+{
+    let edits = rewrite.edits(packet)?;
+    if let Some(at) = edits.ip_checksum_at {
+        let field = skb.read::<2>(at)?;
+        skb.write(at, checksum::update(field, edits.address_difference))?;
+    }
+    skb.write::<LEN>(edits.address_at, edits.address.into())?;
+    if edits.port_changes() {
+        skb.write(edits.port_at, edits.port.1)?;
+    }
+
+    let optional = if edits.checksum_optional {
+        BPF_F_MARK_MANGLED_0
+    } else {
+        0
+    };
+    let difference = checksum::fold(edits.address_difference) as u64;
+    skb.add_to_l4_checksum(
+        edits.checksum_at,
+        0,
+        difference,
+        BPF_F_PSEUDO_HDR | optional,
+    )?;
+    if edits.port_changes() {
+        let (old, new) = edits.port;
+        let (old, new) = (
+            u16::from_ne_bytes(old) as u64,
+            u16::from_ne_bytes(new) as u64,
+        );
+        skb.add_to_l4_checksum(edits.checksum_at, old, new, 2 | optional)?;
+    }
+    Some(())
+}

@@ -1,0 +1,188 @@
+//! The pipeline's world in the kernel: BPF maps, jiffies, read-only globals.
+//!
+//! All of it is inlined away, but for what would not fit on the stack.
+
+use core::marker::PhantomData;
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::bpf_jiffies64;
+use lb_common::backend::Backend;
+use lb_common::conntrack::{ConntrackKey, Direction, Flow, FlowTable, TableFull, Tuple};
+use lb_common::frontend::{Frontend, FrontendKey};
+use lb_common::pipeline::Dataplane;
+use lb_common::vip_filter;
+
+use crate::maps::{self, FamilyMaps};
+use crate::scratch::{self, Scratch};
+
+/// Key of the hashes. The agent sets it to the secret that it keeps in `config`.
+#[unsafe(no_mangle)]
+static SECRET: Global<u64> = Global::new(0);
+/// Jiffies in a second. The agent sets it to what the running kernel was built with.
+#[unsafe(no_mangle)]
+static TICKS_PER_SECOND: Global<u32> = Global::new(250);
+
+const BPF_ANY: u64 = 0;
+
+/// The data plane of one address family.
+pub(crate) struct Kernel<A> {
+    flows: LruFlows<A>,
+}
+
+/// Flows in an LRU hash, one entry for each direction. Keys are built in the run's working memory.
+pub(crate) struct LruFlows<A> {
+    scratch: *mut Scratch,
+    family: PhantomData<A>,
+}
+
+impl<A: FamilyMaps> Kernel<A> {
+    /// The data plane of this run.
+    ///
+    /// # Safety
+    ///
+    /// `scratch` comes from [`Scratch::get`] in this run.
+    #[inline(always)]
+    pub(crate) unsafe fn new(scratch: *mut Scratch) -> Self {
+        Self {
+            flows: LruFlows {
+                scratch,
+                family: PhantomData,
+            },
+        }
+    }
+}
+
+impl<A: FamilyMaps> Dataplane for Kernel<A> {
+    type Address = A;
+    type Flows = LruFlows<A>;
+
+    #[inline(always)]
+    fn may_be_vip(&self, address: &A) -> bool {
+        maps::filter_has(vip_filter::bit(address))
+    }
+
+    #[inline(always)]
+    fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {
+        // SAFETY: copied at once; the agent replaces elements as a whole, and the old one lives until this program ends.
+        unsafe { A::frontends().get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<u32> {
+        maps::slot(index)
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<Backend<A>> {
+        // SAFETY: as for frontends.
+        unsafe { A::backends().get(&id).copied() }
+    }
+
+    #[inline(always)]
+    fn flows(&self) -> &Self::Flows {
+        &self.flows
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: a helper without arguments. The low half is enough for every age that is measured.
+        unsafe { bpf_jiffies64() as u32 }
+    }
+
+    #[inline(always)]
+    fn ticks_per_second(&self) -> u32 {
+        TICKS_PER_SECOND.load()
+    }
+
+    #[inline(always)]
+    fn secret(&self) -> u64 {
+        SECRET.load()
+    }
+}
+
+impl<A: FamilyMaps> LruFlows<A> {
+    #[inline(always)]
+    fn find(&self, tuple: &Tuple<A>, direction: Direction) -> Option<Flow<A>> {
+        // SAFETY: the scratch is this run's; no reference to an earlier key is kept.
+        let key = unsafe { scratch::set_key(self.scratch, ConntrackKey::new(tuple, direction)) };
+        // SAFETY: copied at once; another CPU may stamp the entry meanwhile, which tears nothing that matters.
+        unsafe { A::conntrack().get(key).copied() }
+    }
+}
+
+impl<A: FamilyMaps> FlowTable<A> for LruFlows<A> {
+    #[inline(always)]
+    fn find_from_client(&self, tuple: &Tuple<A>) -> Option<Flow<A>> {
+        self.find(tuple, Direction::FromClient)
+    }
+
+    #[inline(always)]
+    fn find_from_backend(&self, tuple: &Tuple<A>) -> Option<Flow<A>> {
+        self.find(tuple, Direction::FromBackend)
+    }
+
+    #[inline(always)]
+    fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull> {
+        if store(flow, self.scratch) {
+            Ok(())
+        } else {
+            Err(TableFull)
+        }
+    }
+
+    #[inline(always)]
+    fn update(&self, flow: &Flow<A>) {
+        // A side that can't be stored now is stored by the next packet that has something to record.
+        store(flow, self.scratch);
+    }
+
+    #[inline(always)]
+    fn remove(&self, flow: &Flow<A>) {
+        forget(flow, self.scratch);
+    }
+}
+
+// Functions of their own: they are called from several places and would be compiled into each.
+
+/// Writes both entries of a flow, or none.
+#[inline(never)]
+fn store<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
+    if !put(flow, &flow.from_backend(), Direction::FromBackend, scratch) {
+        return false;
+    }
+    if put(flow, &flow.from_client(), Direction::FromClient, scratch) {
+        return true;
+    }
+    let _ = drop_entry(&flow.from_backend(), Direction::FromBackend, scratch);
+    false
+}
+
+/// Removes both entries of a flow; one that is not there need not be removed.
+#[inline(never)]
+fn forget<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
+    let client = drop_entry(&flow.from_client(), Direction::FromClient, scratch);
+    drop_entry(&flow.from_backend(), Direction::FromBackend, scratch) && client
+}
+
+#[inline(always)]
+fn put<A: FamilyMaps>(
+    flow: &Flow<A>,
+    tuple: &Tuple<A>,
+    direction: Direction,
+    scratch: *mut Scratch,
+) -> bool {
+    // SAFETY: the scratch is this run's; no reference to an earlier key is kept.
+    let key = unsafe { scratch::set_key(scratch, ConntrackKey::new(tuple, direction)) };
+    A::conntrack().insert(key, flow, BPF_ANY).is_ok()
+}
+
+#[inline(always)]
+fn drop_entry<A: FamilyMaps>(
+    tuple: &Tuple<A>,
+    direction: Direction,
+    scratch: *mut Scratch,
+) -> bool {
+    // SAFETY: the scratch is this run's; no reference to an earlier key is kept.
+    let key = unsafe { scratch::set_key(scratch, ConntrackKey::new(tuple, direction)) };
+    A::conntrack().remove(key).is_ok()
+}

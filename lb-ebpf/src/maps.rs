@@ -1,0 +1,139 @@
+//! The maps, and which of them belong to an address family.
+//!
+//! The sizes here are defaults that the agent overrides when it creates the maps.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use lb_common::backend::Backend;
+use lb_common::config::Config;
+use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
+use lb_common::layout::limit;
+use lb_common::packet::Parse;
+use lb_common::reason::{self, Reason};
+use lb_common::service::ServiceName;
+use lb_common::vip_filter;
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+/// Memory for what is there, not for what could be: the agent alone writes these, and rarely.
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
+const MAX_FRONTENDS: usize = limit::FRONTENDS as usize;
+const MAX_BACKENDS: usize = limit::BACKENDS as usize;
+const MAX_CONNTRACK: usize = limit::CONNTRACK as usize;
+const MAX_SERVICES: usize = limit::SERVICES as usize;
+const SLOT_ELEMENTS: usize = (limit::SLOTS / SLOTS_PER_ELEMENT) as usize;
+const FILTER_WORDS: usize = vip_filter::WORDS as usize;
+const REASONS: usize = reason::COUNT as usize;
+
+pub(crate) type Frontends<A> = HashMap<FrontendKey<A>, Frontend, MAX_FRONTENDS, NO_PREALLOC>;
+pub(crate) type Backends<A> = HashMap<u32, Backend<A>, MAX_BACKENDS, NO_PREALLOC>;
+pub(crate) type Conntrack<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_CONNTRACK>;
+
+#[btf_map(name = "frontends_v4")]
+static FRONTENDS_V4: Frontends<[u8; 4]> = HashMap::new();
+#[btf_map(name = "frontends_v6")]
+static FRONTENDS_V6: Frontends<[u8; 16]> = HashMap::new();
+#[btf_map(name = "backends_v4")]
+static BACKENDS_V4: Backends<[u8; 4]> = HashMap::new();
+#[btf_map(name = "backends_v6")]
+static BACKENDS_V6: Backends<[u8; 16]> = HashMap::new();
+#[btf_map(name = "conntrack_v4")]
+static CONNTRACK_V4: Conntrack<[u8; 4]> = LruHashMap::new();
+#[btf_map(name = "conntrack_v6")]
+static CONNTRACK_V6: Conntrack<[u8; 16]> = LruHashMap::new();
+
+/// Two backend ids.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SlotPair {
+    backend_ids: [u32; 2],
+}
+
+#[btf_map(name = "slots")]
+static SLOTS: Array<SlotPair, SLOT_ELEMENTS, MMAPABLE> = Array::new();
+#[btf_map(name = "vip_filter")]
+static VIP_FILTER: Array<u64, FILTER_WORDS, MMAPABLE> = Array::new();
+#[btf_map(name = "counters")]
+static COUNTERS: PerCpuArray<u64, REASONS> = PerCpuArray::new();
+/// Read by tools only.
+#[btf_map(name = "services")]
+static SERVICES: HashMap<u32, ServiceName, MAX_SERVICES, NO_PREALLOC> = HashMap::new();
+/// Read and written by the agent only.
+#[btf_map(name = "config")]
+static CONFIG: Array<Config, 1> = Array::new();
+
+/// The maps of an address family.
+pub(crate) trait FamilyMaps: Parse {
+    fn frontends() -> &'static Frontends<Self>;
+    fn backends() -> &'static Backends<Self>;
+    fn conntrack() -> &'static Conntrack<Self>;
+}
+
+impl FamilyMaps for [u8; 4] {
+    #[inline(always)]
+    fn frontends() -> &'static Frontends<Self> {
+        &FRONTENDS_V4
+    }
+    #[inline(always)]
+    fn backends() -> &'static Backends<Self> {
+        &BACKENDS_V4
+    }
+    #[inline(always)]
+    fn conntrack() -> &'static Conntrack<Self> {
+        &CONNTRACK_V4
+    }
+}
+
+impl FamilyMaps for [u8; 16] {
+    #[inline(always)]
+    fn frontends() -> &'static Frontends<Self> {
+        &FRONTENDS_V6
+    }
+    #[inline(always)]
+    fn backends() -> &'static Backends<Self> {
+        &BACKENDS_V6
+    }
+    #[inline(always)]
+    fn conntrack() -> &'static Conntrack<Self> {
+        &CONNTRACK_V6
+    }
+}
+
+/// The backend id in a slot.
+#[inline(always)]
+pub(crate) fn slot(index: u32) -> Option<u32> {
+    let pair = SLOTS.get_ptr(index / SLOTS_PER_ELEMENT)?;
+    // SAFETY: the pointer is into the array's memory, which lives as long as the program; user space stores whole,
+    // aligned words there, and a volatile load reads one.
+    let ids = unsafe { &raw const (*pair).backend_ids };
+    let id = if index % SLOTS_PER_ELEMENT == 0 {
+        // SAFETY: as above.
+        unsafe { core::ptr::read_volatile(ids.cast::<u32>()) }
+    } else {
+        // SAFETY: as above; the second of two ids.
+        unsafe { core::ptr::read_volatile(ids.cast::<u32>().add(1)) }
+    };
+    Some(id)
+}
+
+/// Whether a bit of the VIP filter is set.
+#[inline(always)]
+pub(crate) fn filter_has(bit: u32) -> bool {
+    let (word, mask) = vip_filter::word_and_mask(bit);
+    match VIP_FILTER.get_ptr(word) {
+        // SAFETY: the pointer is into the array's memory; user space stores whole, aligned words there.
+        Some(word) => unsafe { core::ptr::read_volatile(word) & mask != 0 },
+        None => false,
+    }
+}
+
+/// Counts a packet under a reason.
+#[inline(always)]
+pub(crate) fn count(reason: Reason) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
+        // SAFETY: the element belongs to this CPU, and a TC program is not interrupted by itself on the same CPU.
+        unsafe { *counter = (*counter).wrapping_add(1) };
+    }
+}

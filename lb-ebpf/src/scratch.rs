@@ -1,0 +1,73 @@
+//! Working memory of a program run, outside its 512 bytes of stack.
+//!
+//! It also keeps verification short. The verifier knows every value on the stack and walks each way through the parser to
+//! the very end with it; of what is read back from here it knows nothing, so all ways become one once the packet is
+//! parsed.
+
+use core::sync::atomic::{Ordering, compiler_fence};
+
+use aya_ebpf::btf_maps::PerCpuArray;
+use aya_ebpf::macros::btf_map;
+use lb_common::conntrack::ConntrackKey;
+use lb_common::packet::{ETHERNET, Packet};
+
+/// The working memory. What is in it depends on the family; to the kernel it is words, for its type information (BTF)
+/// can't describe a Rust enum that carries data.
+#[repr(C)]
+pub(crate) struct Scratch {
+    packet: [u64; size_of::<Packet<[u8; 16]>>().div_ceil(8)],
+    key: [u64; size_of::<ConntrackKey<[u8; 16]>>().div_ceil(8)],
+}
+
+/// One element a CPU is enough: a TC program runs with bottom halves disabled, so none interrupts another.
+#[btf_map(name = "scratch")]
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+impl Scratch {
+    /// This CPU's working memory. The pointer is good for the rest of the run.
+    #[inline(always)]
+    pub(crate) fn get() -> Option<*mut Self> {
+        SCRATCH.get_ptr_mut(0)
+    }
+}
+
+/// Stores the packet, and returns a reference to it of which the verifier knows nothing.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run; no other reference to its packet is in use.
+#[inline(always)]
+pub(crate) unsafe fn set_packet<'a, A: Copy>(
+    scratch: *mut Scratch,
+    packet: Packet<A>,
+) -> &'a Packet<A> {
+    // SAFETY: by the caller's promise the memory is valid, exclusive and large enough; u64 words align it.
+    unsafe {
+        let memory = (&raw mut (*scratch).packet).cast::<Packet<A>>();
+        memory.write(packet);
+        // Keeps the compiler from using the values that it has just stored.
+        compiler_fence(Ordering::SeqCst);
+        let packet = &*memory;
+        // Both programs parse behind the Ethernet header only; this offset may be known.
+        core::hint::assert_unchecked(packet.l3 == ETHERNET);
+        packet
+    }
+}
+
+/// Stores a conntrack key, and returns a reference to it.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run; the reference that an earlier call returned is no longer in use.
+#[inline(always)]
+pub(crate) unsafe fn set_key<'a, A: Copy>(
+    scratch: *mut Scratch,
+    key: ConntrackKey<A>,
+) -> &'a ConntrackKey<A> {
+    // SAFETY: by the caller's promise the memory is valid, exclusive and large enough; u64 words align it.
+    unsafe {
+        let memory = (&raw mut (*scratch).key).cast::<ConntrackKey<A>>();
+        memory.write(key);
+        &*memory
+    }
+}

@@ -1,0 +1,172 @@
+//! The one place that touches the packet buffer.
+//!
+//! Reads and writes go through the directly accessible part of the packet; [`Skb::make_headers_accessible`] makes that
+//! part long enough first. Every helper that changes the buffer ends all earlier proofs, so each access proves its own
+//! bounds.
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers;
+use lb_common::packet::Octets;
+
+/// No header that is looked at lies further in: Ethernet, IPv6, extension headers, TCP.
+const MAX_OFFSET: usize = 1023;
+
+/// A packet in a TC program.
+#[derive(Clone, Copy)]
+pub(crate) struct Skb(*mut __sk_buff);
+
+impl Skb {
+    /// Wraps the program's context.
+    #[inline(always)]
+    pub(crate) fn new(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+
+    /// EtherType of the packet, in host order.
+    #[inline(always)]
+    pub(crate) fn ethertype(self) -> u16 {
+        // SAFETY: the context is valid while the program runs; the field holds a network-order u16.
+        u16::from_be(unsafe { (*self.0).protocol } as u16)
+    }
+
+    /// Length of the whole packet in octets.
+    #[inline(always)]
+    fn len(self) -> u32 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).len }
+    }
+
+    /// Index of the device that the program runs on.
+    #[inline(always)]
+    pub(crate) fn ifindex(self) -> u32 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).ifindex }
+    }
+
+    #[inline(always)]
+    fn data(self) -> usize {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).data as usize }
+    }
+
+    #[inline(always)]
+    fn data_end(self) -> usize {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).data_end as usize }
+    }
+
+    /// Makes the first `usual` octets accessible, or `most` where even these were not: most packets have them, and pay
+    /// for nothing.
+    #[inline(always)]
+    pub(crate) fn make_headers_accessible(self, usual: u32, most: u32) {
+        let len = self.len();
+        if self.data() + usual as usize > self.data_end() && len > usual {
+            let wanted = if len < most { len } else { most };
+            // SAFETY: the context is valid. A failure leaves the packet as it is, and parsing says that it is cut short.
+            unsafe { helpers::bpf_skb_pull_data(self.0, wanted) };
+        }
+    }
+
+    /// Writes octets at an offset, or nothing where the accessible part ends before.
+    #[inline(always)]
+    pub(crate) fn write<const N: usize>(self, offset: usize, octets: [u8; N]) -> Option<()> {
+        let at = self.at::<N>(offset)?;
+        // SAFETY: `at` proved that N octets are accessible; the type has alignment 1.
+        unsafe { *at = octets };
+        Some(())
+    }
+
+    /// Adds a difference to the checksum field of the transport header, and of the buffer's own sum where it has one.
+    /// `flags` are those of `bpf_l4_csum_replace`.
+    #[inline(always)]
+    pub(crate) fn add_to_l4_checksum(
+        self,
+        offset: usize,
+        from: u64,
+        to: u64,
+        flags: u64,
+    ) -> Option<()> {
+        // SAFETY: the context is valid; the helper checks the offset.
+        done(unsafe { helpers::bpf_l4_csum_replace(self.0, offset as u32, from, to, flags) })
+    }
+
+    /// Cuts the packet after `len` octets; a shorter one stays as it is.
+    #[inline(always)]
+    pub(crate) fn cut(self, len: u32) -> Option<()> {
+        if self.len() <= len {
+            return Some(());
+        }
+        // SAFETY: the context is valid; the helper checks the length.
+        done(unsafe { helpers::bpf_skb_change_tail(self.0, len, 0) })
+    }
+
+    /// Makes room for `len` octets between the Ethernet and the IP header.
+    #[inline(always)]
+    pub(crate) fn grow_after_ethernet(self, len: i32) -> Option<()> {
+        const BPF_ADJ_ROOM_MAC: u32 = 1;
+        // SAFETY: the context is valid; the helper checks the length.
+        done(unsafe { helpers::bpf_skb_adjust_room(self.0, len, BPF_ADJ_ROOM_MAC, 0) })
+    }
+
+    /// Stores octets at an offset of the packet, accessible or not.
+    #[inline(always)]
+    pub(crate) fn store<const N: usize>(self, offset: u32, octets: &[u8; N]) -> Option<()> {
+        // SAFETY: the context is valid, `octets` are N initialised octets; the helper checks the offset.
+        done(unsafe {
+            helpers::bpf_skb_store_bytes(self.0, offset, octets.as_ptr().cast(), N as u32, 0)
+        })
+    }
+
+    /// Sends the packet out of the device on which the program runs, once the program returns the result.
+    #[inline(always)]
+    pub(crate) fn send_back(self) -> i32 {
+        // SAFETY: a helper that takes numbers.
+        unsafe { helpers::bpf_redirect(self.ifindex(), 0) as i32 }
+    }
+
+    #[inline(always)]
+    fn at<const N: usize>(self, offset: usize) -> Option<*mut [u8; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let at = self.data() + offset;
+        if at + N > self.data_end() {
+            return None;
+        }
+        Some(at as *mut [u8; N])
+    }
+}
+
+impl Octets for Skb {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // SAFETY: `at` proved that N octets are accessible; the type has alignment 1.
+        self.at::<N>(offset).map(|at| unsafe { *at })
+    }
+}
+
+/// The same packet, read through a helper call each time: slower, and nothing to prove. For loops over many octets.
+#[derive(Clone, Copy)]
+pub(crate) struct Loads(pub(crate) Skb);
+
+impl Octets for Loads {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut octets = [0; N];
+        // SAFETY: the context is valid, `octets` has room for N octets; the helper checks the offset.
+        done(unsafe {
+            helpers::bpf_skb_load_bytes(
+                self.0.0.cast(),
+                offset as u32,
+                octets.as_mut_ptr().cast(),
+                N as u32,
+            )
+        })?;
+        Some(octets)
+    }
+}
+
+#[inline(always)]
+fn done(result: i64) -> Option<()> {
+    if result == 0 { Some(()) } else { None }
+}
