@@ -4,6 +4,7 @@
 
 pub mod convert;
 pub mod kubernetes;
+pub mod manifests;
 
 mod known;
 

@@ -50,14 +50,14 @@ pub(super) struct Told<T> {
 
 impl<T: Kind> Told<T> {
     /// `place` says where the object is written, where that is known.
-    pub(super) fn new(name: &ObjectName, place: Option<&str>, converted: Converted<T>) -> Self {
+    pub(super) fn new(name: &ObjectName, place: Option<&str>, converted: &Converted<T>) -> Self {
         let sentence = |problem: &Problem| match place {
             Some(place) => format!("{} {name} ({place}): {problem}", T::NAME),
             None => format!("{} {name}: {problem}", T::NAME),
         };
         Self {
             messages: converted.problems.iter().map(sentence).collect(),
-            object: converted.object,
+            object: converted.object.clone(),
         }
     }
 

@@ -15,7 +15,7 @@ fn told(node: &str, zone: &str) -> Told<Node> {
         })),
         problems: Vec::new(),
     };
-    Told::new(&name(node), None, converted)
+    Told::new(&name(node), None, &converted)
 }
 
 fn refused(node: &str) -> Told<Node> {
@@ -23,7 +23,7 @@ fn refused(node: &str) -> Told<Node> {
         object: None,
         problems: vec![Problem::NoPort],
     };
-    Told::new(&name(node), Some("web.yaml, document 2"), converted)
+    Told::new(&name(node), Some("web.yaml, document 2"), &converted)
 }
 
 fn list<const N: usize>(objects: [(&str, Told<Node>); N]) -> BTreeMap<ObjectName, Told<Node>> {

@@ -105,7 +105,7 @@ impl<T: ApiKind> Watched<T> {
 
 fn told<T: ApiKind>(object: &T::Object) -> (ObjectName, Told<T>) {
     let name = name_of(object);
-    let told = Told::new(&name, None, T::convert(&name, object));
+    let told = Told::new(&name, None, &T::convert(&name, object));
     (name, told)
 }
 
