@@ -9,6 +9,7 @@ mod transport;
 pub mod unreachable;
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::checksum;
 use crate::conntrack::Tuple;
 
 /// Length of an Ethernet header without a VLAN tag, in octets.
@@ -18,11 +19,21 @@ pub const ETHERNET: usize = 14;
 pub trait Octets {
     /// The `N` octets at an offset, or none where the frame is shorter.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// The sum of the 16-bit words from an offset on, folded to 16 bits, or none where the frame is shorter. `len` is a
+    /// multiple of four, and at most [`unreachable::MAX_QUOTED`].
+    fn sum(&self, offset: usize, len: usize) -> Option<u16>;
 }
 
 impl Octets for [u8] {
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.get(offset..)?.first_chunk().copied()
+    }
+
+    fn sum(&self, offset: usize, len: usize) -> Option<u16> {
+        self.get(offset..)?
+            .get(..len)
+            .map(|octets| checksum::fold(checksum::sum(octets)))
     }
 }
 

@@ -5,7 +5,7 @@ use lb_common::packet::{self, ETHERNET, Octets};
 
 use crate::programs::DROP;
 use crate::scratch::{self, Scratch};
-use crate::skb::{Loads, Skb};
+use crate::skb::Skb;
 
 /// An address family in which a packet can be refused.
 pub(crate) trait Reject {
@@ -41,7 +41,7 @@ fn reject_v4(skb: Skb) -> i32 {
     };
     // SAFETY: this run's scratch, and nobody uses what it held before.
     let packet = unsafe { scratch::set_packet(scratch, packet) };
-    let Ok(quote) = unreachable::quote(&Loads(skb), packet) else {
+    let Ok(quote) = unreachable::quote(&skb, packet) else {
         return DROP;
     };
     let headers = unreachable::ipv4_headers(packet, &quote);
@@ -58,7 +58,7 @@ fn reject_v6(skb: Skb) -> i32 {
     };
     // SAFETY: this run's scratch, and nobody uses what it held before.
     let packet = unsafe { scratch::set_packet(scratch, packet) };
-    let Ok(quote) = unreachable::quote(&Loads(skb), packet) else {
+    let Ok(quote) = unreachable::quote(&skb, packet) else {
         return DROP;
     };
     let headers = unreachable::ipv6_headers(packet, &quote);

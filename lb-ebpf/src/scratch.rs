@@ -9,6 +9,7 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use lb_common::conntrack::ConntrackKey;
+use lb_common::packet::unreachable::MAX_QUOTED;
 use lb_common::packet::{ETHERNET, Packet};
 
 /// The working memory. What is in it depends on the family; to the kernel it is words, for its type information (BTF)
@@ -17,6 +18,7 @@ use lb_common::packet::{ETHERNET, Packet};
 pub(crate) struct Scratch {
     packet: [u64; size_of::<Packet<[u8; 16]>>().div_ceil(8)],
     key: [u64; size_of::<ConntrackKey<[u8; 16]>>().div_ceil(8)],
+    octets: [u8; MAX_QUOTED],
 }
 
 /// One element a CPU is enough: a TC program runs with bottom halves disabled, so none interrupts another.
@@ -70,4 +72,15 @@ pub(crate) unsafe fn set_key<'a, A: Copy>(
         memory.write(key);
         &*memory
     }
+}
+
+/// Where octets of the packet can be copied to.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run.
+#[inline(always)]
+pub(crate) unsafe fn octets(scratch: *mut Scratch) -> *mut u8 {
+    // SAFETY: by the caller's promise the memory is valid.
+    unsafe { (&raw mut (*scratch).octets).cast() }
 }

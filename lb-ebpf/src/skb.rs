@@ -6,7 +6,11 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers;
+use lb_common::checksum;
 use lb_common::packet::Octets;
+use lb_common::packet::unreachable::MAX_QUOTED;
+
+use crate::scratch::{self, Scratch};
 
 /// No header that is looked at lies further in: Ethernet, IPv6, extension headers, TCP.
 const MAX_OFFSET: usize = 1023;
@@ -143,26 +147,28 @@ impl Octets for Skb {
         // SAFETY: `at` proved that N octets are accessible; the type has alignment 1.
         self.at::<N>(offset).map(|at| unsafe { *at })
     }
-}
 
-/// The same packet, read through a helper call each time: slower, and nothing to prove. For loops over many octets.
-#[derive(Clone, Copy)]
-pub(crate) struct Loads(pub(crate) Skb);
-
-impl Octets for Loads {
+    // Two helper calls and a copy, for the one packet in many that is refused: a loop over its octets would be walked by
+    // the verifier for every length that it can have.
     #[inline(always)]
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let mut octets = [0; N];
-        // SAFETY: the context is valid, `octets` has room for N octets; the helper checks the offset.
+    fn sum(&self, offset: usize, len: usize) -> Option<u16> {
+        let len = core::hint::black_box(len) as u32;
+        if len == 0 || len > MAX_QUOTED as u32 {
+            return None;
+        }
+        // SAFETY: this run's scratch.
+        let copy = unsafe { scratch::octets(Scratch::get()?) };
+        // SAFETY: the context is valid, the copy has room for `len` octets; the helper checks the offset.
         done(unsafe {
-            helpers::bpf_skb_load_bytes(
-                self.0.0.cast(),
-                offset as u32,
-                octets.as_mut_ptr().cast(),
-                N as u32,
-            )
+            helpers::bpf_skb_load_bytes(self.0.cast(), offset as u32, copy.cast(), len)
         })?;
-        Some(octets)
+        // SAFETY: `len` octets were just written there.
+        let sum = unsafe { helpers::bpf_csum_diff(core::ptr::null_mut(), 0, copy.cast(), len, 0) };
+        if sum < 0 {
+            None
+        } else {
+            Some(checksum::fold(sum as u32))
+        }
     }
 }
 

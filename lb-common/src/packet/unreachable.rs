@@ -45,21 +45,8 @@ pub fn quote<A: Parse>(
     if len > MAX_QUOTED {
         return Err(Malformed);
     }
-    let mut ip_sum = 0;
-    let mut transport_sum = 0;
-    for word in 0..MAX_QUOTED / 4 {
-        let at = word * 4;
-        if at >= len {
-            break;
-        }
-        let [a, b, c, d] = octets.read::<4>(packet.l3 + at).ok_or(Malformed)?;
-        let sum = checksum::word([a, b]) + checksum::word([c, d]);
-        if at < ip_len {
-            ip_sum += sum;
-        } else {
-            transport_sum += sum;
-        }
-    }
+    let ip_sum = octets.sum(packet.l3, ip_len).ok_or(Malformed)?;
+    let mut transport_sum = octets.sum(packet.l4, transport_len).ok_or(Malformed)?;
     // A checksum that the sender left to the device holds the sum of the pseudo-header, and the octets will be changed on
     // their way out so that they sum up to its complement. Whether that is so can be seen only by this value.
     let field = octets.read::<2>(packet.l4 + checksum_at).ok_or(Malformed)?;
@@ -70,11 +57,11 @@ pub fn quote<A: Parse>(
             + (protocol as u16).to_be() as u32,
     );
     if u16::from_ne_bytes(field) == pseudo {
-        transport_sum = (!pseudo) as u32;
+        transport_sum = !pseudo;
     }
     Ok(Quote {
         len,
-        sum: ip_sum + transport_sum,
+        sum: ip_sum as u32 + transport_sum as u32,
     })
 }
 
