@@ -41,6 +41,8 @@ pub struct Reconciler<M> {
     backoff: Backoff,
     /// The first reconcile compares every row; those after it, the touched ones.
     complete: bool,
+    /// Something was written that the config does not count yet.
+    unstamped: bool,
 }
 
 /// What one pass over the differences has done.
@@ -71,6 +73,7 @@ impl<M: Maps> Reconciler<M> {
             actual,
             backoff: Backoff::default(),
             complete: false,
+            unstamped: true,
         })
     }
 
@@ -84,8 +87,7 @@ impl<M: Maps> Reconciler<M> {
     pub fn reconcile(&mut self, now: Instant) -> Outcome {
         let _span = info_span!("reconcile").entered();
         self.desired.wake(now, self.backoff.is_failing());
-        let first = !self.complete;
-        if first {
+        if !self.complete {
             self.desired.adopt_no_more();
             self.desired.touch_mut().add_all(&self.actual.rows);
             self.complete = true;
@@ -99,6 +101,7 @@ impl<M: Maps> Reconciler<M> {
         let Pass {
             changed, failures, ..
         } = pass;
+        self.unstamped |= changed > 0;
         let mut problems: Vec<Problem> = self.desired.problems().cloned().collect();
         problems.extend(self.write_problems(&failures));
         let mut retry_after = None;
@@ -106,7 +109,7 @@ impl<M: Maps> Reconciler<M> {
             retry_after = Some(self.backoff.failed());
         } else {
             self.backoff.succeeded();
-            if (changed > 0 || first)
+            if self.unstamped
                 && let Err(error) = self.stamp()
             {
                 warn!(%error, "the config can't be written");
@@ -190,7 +193,11 @@ impl<M: Maps> Reconciler<M> {
             let (blocked, runnable): (Vec<&Step>, Vec<&Step>) = phase
                 .iter()
                 .partition(|step| step.owners.iter().any(|owner| failed.contains(owner)));
-            blocked.iter().for_each(|step| self.touch_again(step));
+            for step in blocked {
+                // Who had the frontend keeps what it refers to.
+                failed.extend(step.owners.iter().filter(|owner| **owner != 0));
+                self.touch_again(step);
+            }
             let ops: Vec<Op> = runnable.iter().map(|step| step.op.clone()).collect();
             for (step, result) in runnable.iter().zip(self.maps.apply(&ops)) {
                 match result {
@@ -303,7 +310,9 @@ impl<M: Maps> Reconciler<M> {
         self.maps
             .apply(&[Op::PutConfig(config)])
             .into_iter()
-            .collect()
+            .collect::<Result<(), _>>()?;
+        self.unstamped = false;
+        Ok(())
     }
 }
 

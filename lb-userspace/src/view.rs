@@ -1,1 +1,20 @@
-//! x
+//! What the maps hold, in the names that people know: the one renderer, for the command line and for tests.
+//!
+//! It needs the maps and nothing else: no agent, no API server. Every view is a list that serde writes as JSON and
+//! `Display` as text in aligned columns, sorted, so that two prints of one state are equal. It changes nothing.
+
+mod backends;
+mod columns;
+mod dump;
+mod flows;
+mod names;
+mod services;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use backends::{BackendView, Backends, backends};
+pub use dump::dump;
+pub use flows::{Clock, FlowView, Flows, conntrack};
+pub use services::{ServiceView, Services, services};
+pub use status::{CounterView, FillView, Status, status};

@@ -96,11 +96,11 @@ mod tests {
     fn the_seed_of_an_address_never_changes() {
         assert_eq!(
             seed(&"10.1.0.1:8080".parse().unwrap()),
-            0x2ea9_5ca7_08b6_e2ab
+            0x71f8_d4cc_fcd8_1b28
         );
         assert_eq!(
             seed(&"[fd00::1]:8080".parse().unwrap()),
-            0x5b0d_d7cb_e4ef_4ee0
+            0xeff4_43bb_fc02_a504
         );
     }
 

@@ -1,0 +1,134 @@
+//! An agent that begins on maps that are not empty.
+
+use lb_common::frontend::{Frontend, SlotRange};
+use lb_common::service::ServiceName;
+
+use super::updates::flow;
+use super::*;
+use crate::maps::memory::Memory;
+use crate::maps::{BackendRow, FrontendAt, Limits, Maps, Op};
+use lb_common::backend::BackendState;
+
+#[test]
+fn what_is_no_longer_desired_is_deleted_at_the_first_write_and_not_before() {
+    let mut world = Watched::roomy();
+    apply(
+        &mut world,
+        port("gone", &["10.96.0.1:80"], &["10.1.0.1:80"]),
+    );
+    apply(
+        &mut world,
+        port("stays", &["10.96.0.2:80"], &["10.1.0.2:80"]),
+    );
+    world.reconcile();
+    let before = world.dump();
+    let mut world = world.restart();
+    apply(
+        &mut world,
+        port("stays", &["10.96.0.2:80"], &["10.1.0.2:80"]),
+    );
+    assert_eq!(world.dump(), before);
+    world.reconcile();
+    assert!(!world.dump().contains("gone") && world.dump().contains("stays"));
+}
+
+#[test]
+fn a_new_backend_never_has_an_epoch_that_a_flow_knows() {
+    let mut maps = Memory::new(Limits::default());
+    maps.conntrack.push(flow("10.96.0.1:80", 500));
+    let mut world = Watched::over(maps);
+    apply(&mut world, port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]));
+    world.reconcile();
+    assert_eq!(
+        world.reconciler.maps().backends().unwrap()[0].1.epoch(),
+        501
+    );
+}
+
+#[test]
+fn a_changed_service_keeps_its_ids_over_a_restart() {
+    let mut world = Watched::roomy();
+    apply(&mut world, port("a", &["10.96.0.1:80"], &["10.1.0.9:80"]));
+    apply(
+        &mut world,
+        port("web", &["10.96.0.2:80"], &["10.1.0.1:80", "10.1.0.2:80"]),
+    );
+    world.reconcile();
+    let known = world.reconciler.maps().backends().unwrap();
+    let mut world = world.restart();
+    apply(
+        &mut world,
+        port(
+            "web",
+            &["10.96.0.2:80"],
+            &["10.1.0.1:80", "10.1.0.2:80", "10.1.0.3:80"],
+        ),
+    );
+    world.reconcile();
+    let now = world.reconciler.maps().backends().unwrap();
+    let kept = known.iter().filter(|row| now.contains(row)).count();
+    assert_eq!((kept, now.len()), (2, 3));
+}
+
+/// Maps that no agent has written: every row contradicts another one.
+fn corrupt() -> Memory {
+    let mut maps = Memory::new(Limits {
+        slots: 1_000,
+        ..Limits::default()
+    });
+    let name = |name| ServiceName::new("default", name, "", Protocol::Tcp).unwrap();
+    let backend = |at: &str, service_id| {
+        BackendRow::new(at.parse().unwrap(), BackendState::Active, 7, service_id)
+    };
+    let frontend = |at: &str| FrontendAt::new(at.parse().unwrap(), Protocol::Tcp);
+    let range = |offset, len| SlotRange {
+        offset,
+        len,
+        backends: 1,
+    };
+    let row = |id, cluster| Frontend::new(id, cluster, SlotRange::default(), 0, 0);
+    let ops = [
+        Op::PutService(0, name("zero")),
+        Op::PutService(1, name("twice")),
+        Op::PutService(2, name("twice")),
+        Op::PutBackend(0, backend("10.1.0.1:80", 1)),
+        Op::PutBackend(3, backend("10.1.0.1:80", 1)),
+        Op::PutBackend(4, backend("10.1.0.1:80", 1)),
+        Op::PutBackend(4, backend("[fd00::1]:80", 1)),
+        Op::PutBackend(5, backend("10.1.0.1:80", 99)),
+        Op::WriteSlots {
+            offset: 0,
+            ids: vec![3; 100],
+        },
+        Op::PutFrontend(frontend("10.96.0.1:80"), row(1, range(0, 60))),
+        Op::PutFrontend(frontend("10.96.0.2:80"), row(2, range(30, 60))),
+        Op::PutFrontend(frontend("10.96.0.3:80"), row(99, range(990, 60))),
+        Op::PutFrontend(frontend("10.96.0.4:80"), row(1, range(u32::MAX, u32::MAX))),
+        Op::PutFrontend(frontend("10.96.0.5:80"), row(1, range(500, 60))),
+    ];
+    assert!(maps.apply(&ops).iter().all(Result::is_ok));
+    maps.take_log();
+    maps
+}
+
+#[test]
+fn rows_that_contradict_each_other_are_replaced() {
+    let ports = [
+        port(
+            "twice",
+            &["10.96.0.1:80", "10.96.0.2:80"],
+            &["10.1.0.1:80", "10.1.0.2:80"],
+        ),
+        port("other", &["10.96.0.3:80"], &["10.1.0.1:80"]),
+    ];
+    let mut fresh = Watched::roomy();
+    let mut reconciler = crate::reconciler::Reconciler::start(corrupt()).unwrap();
+    for port in ports {
+        reconciler.apply(&port.name.service, vec![port.clone()]);
+        apply(&mut fresh, port);
+    }
+    fresh.settle();
+    let outcome = reconciler.reconcile(std::time::Instant::now());
+    assert_eq!((outcome.problems, outcome.retry_after), (vec![], None));
+    assert_eq!(crate::view::dump(reconciler.maps()).unwrap(), fresh.dump());
+}

@@ -1,0 +1,172 @@
+//! One Service that changes.
+
+use std::time::Duration;
+
+use super::*;
+use crate::maps::{Maps, Op};
+
+#[test]
+fn an_unchanged_service_costs_no_write() {
+    let mut world = Watched::roomy();
+    apply(&mut world, port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]));
+    assert!(world.reconcile().changed > 0);
+    apply(&mut world, port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]));
+    assert_eq!(world.reconcile().changed, 0);
+}
+
+#[test]
+fn an_endpoint_event_writes_the_rows_of_its_service_alone() {
+    let mut world = Watched::roomy();
+    for i in 0..50 {
+        apply(
+            &mut world,
+            port(
+                &format!("s{i}"),
+                &[&format!("10.96.0.{i}:80")],
+                &["10.1.0.1:80"],
+            ),
+        );
+    }
+    world.reconcile();
+    apply(
+        &mut world,
+        port("s7", &["10.96.0.7:80"], &["10.1.0.1:80", "10.1.0.2:80"]),
+    );
+    world.reconciler.reconcile(world.now);
+    let log = world.reconciler.maps_mut().take_log();
+    assert!(
+        matches!(
+            &log[..],
+            [
+                Op::PutBackend(..),
+                Op::WriteSlots { .. },
+                Op::PutFrontend(..),
+                Op::PutConfig(_)
+            ]
+        ),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn a_backend_that_begins_to_drain_changes_its_state_and_no_slot() {
+    let mut world = Watched::roomy();
+    apply(&mut world, port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]));
+    world.reconcile();
+    let mut draining = port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]);
+    draining.endpoints[0].state = EndpointState::Terminating;
+    apply(&mut world, draining);
+    world.reconciler.reconcile(world.now);
+    let log = world.reconciler.maps_mut().take_log();
+    assert!(
+        matches!(&log[..], [Op::PutBackend(..), Op::PutConfig(_)]),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn s_7_endpoints_of_a_family_without_a_frontend_take_no_row() {
+    let mut world = Watched::roomy();
+    apply(
+        &mut world,
+        port("web", &["10.96.0.1:80"], &["10.1.0.1:80", "[fd00::1]:80"]),
+    );
+    world.reconcile();
+    assert_eq!(world.reconciler.maps().backends().unwrap().len(), 1);
+}
+
+#[test]
+fn a_bit_of_the_filter_stays_until_neither_a_vip_nor_a_flow_needs_it() {
+    let mut world = Watched::roomy();
+    apply(&mut world, port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]));
+    world.reconcile();
+    world.apply(&service("web"), Vec::new());
+    world.reconcile();
+    let flow = flow("10.96.0.1:80", 1);
+    let collect = |world: &mut Watched| world.reconciler.collect_vip_bits(world.now).unwrap();
+    assert_eq!(
+        collect(&mut world),
+        0,
+        "a packet may be about to make a flow"
+    );
+    world.advance(11);
+    world.reconciler.maps_mut().conntrack.push(flow);
+    assert_eq!(
+        collect(&mut world),
+        0,
+        "the flow's packets are found through the bit"
+    );
+    world.reconciler.maps_mut().conntrack.clear();
+    assert_eq!(collect(&mut world), 1);
+    assert!(
+        world
+            .reconciler
+            .maps()
+            .vip_filter()
+            .unwrap()
+            .iter()
+            .all(|word| *word == 0)
+    );
+}
+
+#[test]
+fn each_completed_write_counts_one_generation() {
+    let mut world = Watched::roomy();
+    let generation = |world: &Watched| world.reconciler.maps().config().unwrap().generation;
+    world.reconcile();
+    assert_eq!(generation(&world), 1);
+    world.reconcile();
+    assert_eq!(generation(&world), 1);
+    apply(&mut world, port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]));
+    world.reconcile();
+    assert_eq!(generation(&world), 2);
+}
+
+#[test]
+fn changes_before_the_first_write_take_no_slots_for_good() {
+    let mut world = Watched::new(crate::maps::Limits {
+        slots: 1_000,
+        ..Default::default()
+    });
+    for count in 1..=16 {
+        apply(&mut world, with_endpoints("web", "10.96.0.1:80", count));
+    }
+    let outcome = world.reconcile();
+    assert_eq!(
+        (outcome.problems, outcome.retry_after),
+        (vec![], None::<Duration>)
+    );
+}
+
+#[test]
+fn two_ports_of_one_name_are_reported_and_the_first_is_served() {
+    let mut world = Watched::roomy();
+    let ports = vec![
+        port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]),
+        port("web", &["10.96.0.1:81"], &["10.1.0.1:81"]),
+    ];
+    world.apply(&service("web"), ports);
+    let outcome = world.reconcile();
+    assert_eq!(
+        outcome.problems[0].to_string(),
+        "Service default/web/TCP: two of its ports have this name and protocol, the first one is served; rename the other"
+    );
+    assert!(
+        world.dump().contains("10.96.0.1:80/TCP") && !world.dump().contains("10.96.0.1:81/TCP")
+    );
+}
+
+pub fn flow(frontend: &str, epoch: u32) -> crate::maps::FlowRow {
+    crate::maps::FlowRow {
+        direction: lb_common::conntrack::Direction::FromClient,
+        protocol: Protocol::Tcp,
+        client: "10.2.0.1:40000".parse().unwrap(),
+        frontend: frontend.parse().unwrap(),
+        backend: "10.1.0.1:80".parse().unwrap(),
+        state: "established",
+        backend_id: 1,
+        epoch,
+        service_id: 1,
+        last_seen: 0,
+    }
+}

@@ -1,0 +1,95 @@
+//! The flows in conntrack, each once.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use lb_common::conntrack::Direction;
+use serde::Serialize;
+
+use super::columns;
+use super::names::Names;
+use crate::maps::{MapError, Maps};
+
+/// The data plane's clock at the time of a view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clock {
+    /// The current tick (jiffies, the low 32 bits).
+    pub now: u32,
+    /// Ticks in a second.
+    pub ticks_per_second: u32,
+}
+
+impl Clock {
+    /// Whole seconds since a tick; 0 for one that lies ahead, as one stamped meanwhile may.
+    fn seconds_since(&self, tick: u32) -> u32 {
+        match self.now.wrapping_sub(tick) {
+            ahead if ahead > u32::MAX / 2 => 0,
+            ticks => ticks / self.ticks_per_second.max(1),
+        }
+    }
+}
+
+/// All flows.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+#[serde(transparent)]
+pub struct Flows(pub Vec<FlowView>);
+
+/// A flow, from the client's side.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Debug)]
+pub struct FlowView {
+    /// Protocol.
+    pub protocol: &'static str,
+    /// The client's end.
+    pub client: SocketAddr,
+    /// The frontend that it speaks to.
+    pub frontend: SocketAddr,
+    /// The backend that answers.
+    pub backend: SocketAddr,
+    /// The service port, as `namespace/name:port/PROTOCOL`.
+    pub service: String,
+    /// What has been seen of it.
+    pub state: &'static str,
+    /// Seconds since a packet was seen.
+    pub idle_seconds: u32,
+}
+
+/// Reads conntrack.
+pub fn conntrack(maps: &dyn Maps, clock: Clock) -> Result<Flows, MapError> {
+    let names = Names::read(maps)?;
+    let mut rows = Vec::new();
+    maps.conntrack(&mut |flow| {
+        if flow.direction == Direction::FromClient {
+            rows.push(FlowView {
+                protocol: flow.protocol.name(),
+                client: flow.client,
+                frontend: flow.frontend,
+                backend: flow.backend,
+                service: names.text(flow.service_id),
+                state: flow.state,
+                idle_seconds: clock.seconds_since(flow.last_seen),
+            });
+        }
+    })?;
+    rows.sort();
+    Ok(Flows(rows))
+}
+
+impl fmt::Display for Flows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = [
+            "PROTOCOL", "CLIENT", "FRONTEND", "BACKEND", "STATE", "IDLE", "SERVICE",
+        ];
+        let rows = self.0.iter().map(|row| {
+            [
+                row.protocol.to_owned(),
+                row.client.to_string(),
+                row.frontend.to_string(),
+                row.backend.to_string(),
+                row.state.to_owned(),
+                format!("{}s", row.idle_seconds),
+                row.service.clone(),
+            ]
+        });
+        columns::write(f, head, rows)
+    }
+}

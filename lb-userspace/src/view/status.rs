@@ -1,0 +1,211 @@
+//! How the data plane is: what the agent has written, how full the maps are, what became of packets.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use lb_common::layout::{LAYOUT, name};
+use lb_common::reason::Reason;
+use lb_common::vip_filter;
+use serde::Serialize;
+
+use super::columns;
+use crate::maps::{MapError, Maps};
+use crate::model::Family;
+
+/// The state of the data plane.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub struct Status {
+    /// Version of the maps' layout.
+    pub layout: u32,
+    /// Process id of the running or last agent, 0 if none has run.
+    pub agent_pid: u32,
+    /// Unix time in seconds when that agent started, 0 if none has.
+    pub started_at: u64,
+    /// How many writes of the desired state were completed.
+    pub generation: u64,
+    /// Unix time in seconds of the last one, 0 if there was none.
+    pub synced_at: u64,
+    /// How full the maps are.
+    pub maps: Vec<FillView>,
+    /// Packets by reason, without those that did not occur.
+    pub counters: Vec<CounterView>,
+}
+
+/// How full a map is.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub struct FillView {
+    /// Name of the map.
+    pub map: &'static str,
+    /// Entries in use.
+    pub used: u64,
+    /// Entries that there is room for.
+    pub max: u64,
+    /// 80 % or more are in use.
+    pub nearly_full: bool,
+}
+
+/// A counter.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub struct CounterView {
+    /// Name of the reason.
+    pub reason: &'static str,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// Reads the maps, conntrack whole.
+pub fn status(maps: &dyn Maps) -> Result<Status, MapError> {
+    let config = maps.config()?;
+    let counters = maps.counters()?;
+    let named = Reason::ALL.iter().zip(counters);
+    Ok(Status {
+        layout: LAYOUT,
+        agent_pid: config.agent_pid,
+        started_at: config.started_at,
+        generation: config.generation,
+        synced_at: config.synced_at,
+        maps: fill(maps)?,
+        counters: named
+            .filter(|(_, packets)| *packets > 0)
+            .map(|(reason, packets)| CounterView {
+                reason: reason.name(),
+                packets,
+            })
+            .collect(),
+    })
+}
+
+fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
+    let limits = maps.limits();
+    let mut frontends = [0_u64; 2];
+    let mut slots: HashMap<u32, u32> = HashMap::new();
+    for (at, row) in maps.frontends()? {
+        frontends[at.family() as usize] += 1;
+        for range in [row.cluster(), row.local()] {
+            slots.insert(
+                range.offset,
+                range
+                    .len
+                    .max(slots.get(&range.offset).copied().unwrap_or(0)),
+            );
+        }
+    }
+    let mut backends = [0_u64; 2];
+    for (_, row) in maps.backends()? {
+        backends[Family::of(&row.socket().ip()) as usize] += 1;
+    }
+    let mut flows = [0_u64; 2];
+    maps.conntrack(&mut |flow| flows[Family::of(&flow.client.ip()) as usize] += 1)?;
+    let bits = maps
+        .vip_filter()?
+        .iter()
+        .map(|word| u64::from(word.count_ones()))
+        .sum();
+    let of = |map, used, max: u32| FillView {
+        map,
+        used,
+        max: u64::from(max),
+        nearly_full: used * 5 >= u64::from(max) * 4,
+    };
+    Ok(vec![
+        of(name::FRONTENDS_V4, frontends[0], limits.frontends),
+        of(name::FRONTENDS_V6, frontends[1], limits.frontends),
+        of(
+            name::SLOTS,
+            slots.values().map(|len| u64::from(*len)).sum(),
+            limits.slots,
+        ),
+        of(name::BACKENDS_V4, backends[0], limits.backends),
+        of(name::BACKENDS_V6, backends[1], limits.backends),
+        of(name::CONNTRACK_V4, flows[0], limits.conntrack),
+        of(name::CONNTRACK_V6, flows[1], limits.conntrack),
+        of(name::VIP_FILTER, bits, vip_filter::BITS),
+        of(
+            name::SERVICES,
+            maps.services()?.len() as u64,
+            limits.services,
+        ),
+    ])
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "layout      v{}", self.layout)?;
+        match self.agent_pid {
+            0 => writeln!(f, "agent       none has run yet")?,
+            pid => writeln!(
+                f,
+                "agent       process {pid}, started {}",
+                utc(self.started_at)
+            )?,
+        }
+        match self.generation {
+            0 => writeln!(f, "desired     never written yet")?,
+            n => writeln!(
+                f,
+                "desired     written {n} times, last {}",
+                utc(self.synced_at)
+            )?,
+        }
+        writeln!(f)?;
+        let rows = self.maps.iter().map(|fill| {
+            let warning = if fill.nearly_full {
+                "nearly full: raise its limit"
+            } else {
+                ""
+            };
+            [
+                fill.map.to_owned(),
+                fill.used.to_string(),
+                fill.max.to_string(),
+                warning.to_owned(),
+            ]
+        });
+        columns::write(f, ["MAP", "USED", "ENTRIES", ""], rows)?;
+        writeln!(f)?;
+        let rows = self
+            .counters
+            .iter()
+            .map(|c| [c.reason.to_owned(), c.packets.to_string()]);
+        columns::write(f, ["REASON", "PACKETS"], rows)
+    }
+}
+
+/// A Unix time as `2026-01-31T12:00:00Z`.
+fn utc(seconds: u64) -> String {
+    let (days, in_day) = (seconds / 86_400, seconds % 86_400);
+    let mut year = 1970;
+    let mut day = days;
+    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    while day >= 365 + u64::from(is_leap(year)) {
+        day -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    let mut month = 1;
+    for len in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < len {
+            break;
+        }
+        day -= len;
+        month += 1;
+    }
+    let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
+    format!(
+        "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z",
+        day + 1
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn unix_time_is_written_as_a_date() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_767_225_599), "2025-12-31T23:59:59Z");
+        assert_eq!(utc(1_767_225_600), "2026-01-01T00:00:00Z");
+    }
+}
