@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::service;
 use super::watched::Watched;
-use crate::maps::{Maps, Op};
+use crate::maps::{Limits, Maps, Op};
 use crate::model::{Family, ObjectName, ServicePortName};
 use crate::resolve::{EndpointState, ResolvedEndpoint, ResolvedPort};
 
@@ -117,8 +117,7 @@ fn apply_all(world: &mut Watched, wanted: &Wanted) {
     }
 }
 
-fn run(events: Vec<Event>) -> (Watched, Wanted) {
-    let mut world = Watched::roomy();
+fn run(mut world: Watched, events: Vec<Event>) -> (Watched, Wanted) {
     let mut wanted = Wanted::new();
     for event in events {
         match event {
@@ -151,7 +150,7 @@ proptest! {
 
     #[test]
     fn any_history_ends_as_if_written_from_scratch(events in vec(event(), 1..40)) {
-        let (mut world, wanted) = run(events);
+        let (mut world, wanted) = run(Watched::roomy(), events);
         let mut fresh = Watched::roomy();
         apply_all(&mut fresh, &wanted);
         fresh.settle();
@@ -164,7 +163,7 @@ proptest! {
 
     #[test]
     fn a_restart_on_the_same_input_writes_nothing(events in vec(event(), 1..25)) {
-        let (world, wanted) = run(events);
+        let (world, wanted) = run(Watched::roomy(), events);
         let problems = world.reconciler.desired.problems().count();
         let mut world = world.restart();
         for (service, ports) in wanted.iter().rev() {
@@ -175,5 +174,25 @@ proptest! {
         prop_assert!(log.iter().all(|op| matches!(op, Op::PutConfig(_))), "{log:?}");
         prop_assert_eq!((outcome.changed, outcome.retry_after), (0, None));
         prop_assert_eq!(outcome.problems.len(), problems);
+    }
+    #[test]
+    fn in_maps_that_are_too_small_each_service_is_served_right_or_reported(events in vec(event(), 1..40)) {
+        let limits = Limits { frontends: 5, backends: 4, slots: 150, services: 3, conntrack: 1 };
+        let mut world = Watched::new(limits);
+        world.in_place = true;
+        let (world, wanted) = run(world, events);
+        let mut fresh = Watched::roomy();
+        apply_all(&mut fresh, &wanted);
+        fresh.settle();
+        let reported: Vec<String> = world.reconciler.desired.problems().map(ToString::to_string).collect();
+        for name in NAMES {
+            let lines = |dump: String| -> Vec<String> {
+                let is_its = |line: &&str| line.contains(&format!(" default/{name}"));
+                dump.lines().filter(is_its).map(str::to_owned).collect()
+            };
+            if !reported.iter().any(|text| text.starts_with(&format!("Service default/{name} "))) {
+                prop_assert_eq!(lines(world.dump()), lines(fresh.dump()), "{:?}", reported);
+            }
+        }
     }
 }
