@@ -15,6 +15,8 @@ pub(super) struct Document<'a> {
     pub(super) text: &'a str,
     /// Lines of the file before it.
     pub(super) lines_before: usize,
+    /// Characters of its first line before it, which only JSON can have.
+    pub(super) columns_before: usize,
 }
 
 /// Splits a file into its documents, so that one which does not parse costs no other. Documents without content are left
@@ -57,6 +59,7 @@ fn yaml_documents(text: &str) -> Vec<Document<'_>> {
             documents.push(Document {
                 text: &text[start..offset],
                 lines_before: start_line,
+                columns_before: 0,
             });
             (start, start_line) = (offset, number);
         }
@@ -65,6 +68,7 @@ fn yaml_documents(text: &str) -> Vec<Document<'_>> {
     documents.push(Document {
         text: &text[start..],
         lines_before: start_line,
+        columns_before: 0,
     });
     documents.retain(|document| document.text.lines().any(has_content));
     documents
@@ -93,10 +97,12 @@ fn json_documents(text: &str) -> Vec<Document<'_>> {
         };
         let rest = &text[start..end];
         let blank = rest.len() - rest.trim_start().len();
-        let lines_before = text[..start + blank].matches('\n').count();
+        let before = &text[..start + blank];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         documents.push(Document {
             text: &rest[blank..],
-            lines_before,
+            lines_before: before.matches('\n').count(),
+            columns_before: before[line_start..].chars().count(),
         });
         if !matches!(value, Some(Ok(_))) {
             break;
@@ -142,6 +148,11 @@ fn describe(
         .strip_suffix(suffix)
         .unwrap_or(words)
         .replace('\n', " ");
+    let column = if line == 1 {
+        document.columns_before.saturating_add(column)
+    } else {
+        column
+    };
     let line = document.lines_before.saturating_add(line);
     format!("line {line}, column {column}: {words}")
 }

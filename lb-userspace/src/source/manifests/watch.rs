@@ -42,13 +42,13 @@ impl FolderWatch {
             armed: None,
         };
         watch.arm().map_err(failed)?;
-        if let Some(parent) = directory.parent() {
-            if let Err(error) = watch.watcher.watch(parent, RecursiveMode::NonRecursive) {
-                warn!(
-                    directory = %parent.display(), %error,
-                    "this directory cannot be watched: if the manifests in it are replaced as a whole, it may go unseen"
-                );
-            }
+        if let Some(parent) = directory.parent()
+            && let Err(error) = watch.watcher.watch(parent, RecursiveMode::NonRecursive)
+        {
+            warn!(
+                directory = %parent.display(), %error,
+                "this directory cannot be watched: if the manifests in it are replaced as a whole, it may go unseen"
+            );
         }
         Ok(watch)
     }

@@ -122,6 +122,11 @@ fn an_error_names_its_place_in_the_file() {
         "line 3, column 7: invalid type",
     );
     check_error(Format::Json, "{\"port\": 1", "line 1, column 10: EOF");
+    check_error(
+        Format::Json,
+        "{}\n{} {\"port\": }",
+        "line 2, column 13: expected value",
+    );
 }
 
 #[test]
