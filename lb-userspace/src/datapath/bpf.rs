@@ -25,6 +25,7 @@ const OBJ_INFO: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
+const LINK_DETACH: u32 = 34;
 
 /// BPF_F_BEFORE; before all, as no other program is named.
 const FIRST: u32 = 1 << 3;
@@ -193,6 +194,15 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     unsafe { bpf(LINK_UPDATE, &mut attr) }.map(drop)
 }
 
+/// Takes a link's program off its device at once. Removing the last pin would do the same, but some time later.
+pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkDetachAttr {
+        link: link.as_raw_fd(),
+    };
+    // SAFETY: the attributes hold no pointer.
+    unsafe { bpf(LINK_DETACH, &mut attr) }.map(drop)
+}
+
 /// What is attached to one side of a device, in the order in which it runs. `EINVAL` where the kernel has no tcx.
 pub(super) fn query(ifindex: u32, at: AttachType) -> io::Result<Vec<Attached>> {
     let mut programs = [0u32; MAX_ATTACHED];
@@ -328,6 +338,11 @@ struct LinkUpdateAttr {
     program: i32,
     flags: u32,
     old_program: u32,
+}
+
+#[repr(C)]
+struct LinkDetachAttr {
+    link: i32,
 }
 
 #[repr(C)]

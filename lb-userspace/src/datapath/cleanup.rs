@@ -16,7 +16,7 @@ use super::{
 };
 
 /// What was removed and what was not.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize)]
 pub struct Cleanup {
     /// Pins, those of links first.
     pub pins: Vec<PathBuf>,
@@ -79,19 +79,23 @@ pub fn cleanup(paths: &PinPaths) -> Result<Cleanup, CleanupError> {
     let layouts = pins::layouts(paths)?;
     for (_, layout) in &layouts {
         let links = layout.join("links");
-        remove_pins(&links, &mut done)?;
+        remove_pins(&links, pins::remove_link, &mut done)?;
         remove_folder(&links, &mut done)?;
     }
     remove_filters(&mut done).map_err(CleanupError::Filters)?;
     for (_, layout) in &layouts {
-        remove_pins(layout, &mut done)?;
+        remove_pins(layout, pins::remove, &mut done)?;
         remove_folder(layout, &mut done)?;
     }
     remove_folder(&paths.folder(), &mut done)?;
     Ok(done)
 }
 
-fn remove_pins(folder: &Path, done: &mut Cleanup) -> Result<(), PinError> {
+fn remove_pins(
+    folder: &Path,
+    remove: fn(&Path) -> Result<bool, PinError>,
+    done: &mut Cleanup,
+) -> Result<(), PinError> {
     let failed = |error| PinError::new("read the folder", folder, error);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -103,7 +107,7 @@ fn remove_pins(folder: &Path, done: &mut Cleanup) -> Result<(), PinError> {
         if path.is_dir() {
             continue;
         }
-        if pins::remove(&path)? {
+        if remove(&path)? {
             done.pins.push(path);
         }
     }

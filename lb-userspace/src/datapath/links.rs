@@ -22,7 +22,8 @@ pub(super) use clsact::Filters;
 pub(crate) use tcx::is_supported as tcx_is_supported;
 
 /// A side of a device, as the host sees it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// What comes in from the device: packets from the workload.
     Ingress,
@@ -216,7 +217,7 @@ impl Links {
             }
             Mechanism::Clsact => {
                 let change = clsact::attach(target, side, program)?;
-                let removed = pins::remove(&pin)?;
+                let removed = pins::remove_link(&pin)?;
                 Ok(if removed && change == Change::Added {
                     Change::Replaced
                 } else {
@@ -237,7 +238,7 @@ impl Links {
             name: &device,
         };
         for side in Side::DETACH_ORDER {
-            pins::remove(&self.paths.link(ifindex, side))?;
+            pins::remove_link(&self.paths.link(ifindex, side))?;
         }
         for side in Side::DETACH_ORDER {
             let removed = Filters::open().and_then(|filters| filters.remove(ifindex, side));

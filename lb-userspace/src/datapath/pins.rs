@@ -177,6 +177,22 @@ pub(super) fn remove(path: &Path) -> Result<bool, PinError> {
     }
 }
 
+/// Removes the pin of a link after its program is off the device. Returns whether there was one.
+pub(super) fn remove_link(path: &Path) -> Result<bool, PinError> {
+    match bpf::get(path) {
+        Ok(link) => {
+            if bpf::kind(link.as_fd()).is_ok_and(|kind| kind == ObjectKind::Link) {
+                // Refused where the device is gone, and then there is nothing to take off.
+                let _ = bpf::link_detach(link.as_fd());
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        // What can't be opened may still be removed.
+        Err(_) => {}
+    }
+    remove(path)
+}
+
 struct Pinned {
     fd: OwnedFd,
     found: Found,

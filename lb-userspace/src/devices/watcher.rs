@@ -119,6 +119,7 @@ impl DeviceWatcher {
                 Ok(length) => self.read(length)?,
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     info!("device notifications were lost, listing all devices");
+                    self.drain()?;
                     self.list()?;
                 }
                 Err(error) => return Err(failed("follow")(error)),
@@ -144,6 +145,20 @@ impl DeviceWatcher {
             }
         }
         Ok(())
+    }
+
+    /// Throws away what waits. Once it has lost one, the kernel drops every notification, without a second error, until
+    /// its queue is empty (`netlink_rcv_wake` in `net/netlink/af_netlink.c`): a list before that would miss what comes
+    /// after it.
+    fn drain(&mut self) -> Result<(), WatchError> {
+        loop {
+            match self.notifications.get_ref().receive(&mut self.buffer) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) => return Err(failed("follow")(error)),
+            }
+        }
     }
 
     /// Routes are asked for only where the answer matters: it costs a list of all of them.

@@ -23,7 +23,8 @@ use crate::datapath::{Attach, Memlock, object, raise_memlock, tcx_is_supported};
 /// Lets user space map an array (`include/uapi/linux/bpf.h`).
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// The facts of this process on this machine, for pins in the given BPF file system.
+/// The facts of the calling thread on this machine, for pins in the given BPF file system. Threads that are started later
+/// have the same capabilities and mounts.
 ///
 /// # Errors
 /// If `/proc` is not there to be read.
@@ -32,8 +33,8 @@ pub fn gather(bpffs: &Path, attach: Attach) -> io::Result<Facts> {
         fs::read_to_string(path)
             .map_err(|e| io::Error::new(e.kind(), format!("cannot read {path}: {e}")))
     };
-    let capabilities = parse::effective_capabilities(&read("/proc/self/status")?)
-        .ok_or_else(|| io::Error::other("/proc/self/status shows no capabilities"))?;
+    let capabilities = parse::effective_capabilities(&read("/proc/thread-self/status")?)
+        .ok_or_else(|| io::Error::other("/proc/thread-self/status shows no capabilities"))?;
     let limit = raise_memlock();
     let may_ask = capabilities.missing().is_empty();
     let helpers = object::embedded().and_then(object::helpers);
@@ -49,7 +50,7 @@ pub fn gather(bpffs: &Path, attach: Attach) -> io::Result<Facts> {
             path: bpffs.into(),
             state: bpffs_state(bpffs),
         },
-        cgroup2: parse::cgroup2_mount(&read("/proc/self/mountinfo")?),
+        cgroup2: parse::cgroup2_mount(&read("/proc/thread-self/mountinfo")?),
         memlock: if may_ask {
             charged(limit)
         } else {

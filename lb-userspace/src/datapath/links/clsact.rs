@@ -62,14 +62,15 @@ pub(super) fn attach(
     let qdisc = filters
         .add_clsact(target.ifindex)
         .map_err(target.failed("make the clsact queueing discipline for", side))?;
+    if qdisc == Qdisc::Ingress {
+        // The kernel would take a filter for egress and run it on ingress (`ingress_tcf_block` in net/sched/sch_ingress.c).
+        return Err(LinkError::IngressQdisc {
+            device: target.name.into(),
+        });
+    }
     filters
         .add(target.ifindex, side, program)
-        .map_err(|error| match qdisc {
-            Qdisc::Ingress if side == Side::Egress => LinkError::IngressQdisc {
-                device: target.name.into(),
-            },
-            _ => target.failed("attach", side)(error),
-        })?;
+        .map_err(target.failed("attach", side))?;
     Ok(Change::Added)
 }
 
@@ -87,6 +88,7 @@ struct Ours {
     place: Place,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Qdisc {
     Clsact,
     Ingress,

@@ -49,7 +49,7 @@ pub(super) fn attach(
             side = side.name(),
             "removed the pin of a link whose device is gone"
         );
-        pins::remove(pin)?;
+        pins::remove_link(pin)?;
         change = Change::AddedOverStalePin;
     }
     let link = bpf::link_create(program.as_fd(), target.ifindex, at(side))

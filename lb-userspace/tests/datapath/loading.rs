@@ -1,0 +1,104 @@
+//! Loading the embedded object.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lb_common::layout::name;
+use lb_userspace::datapath::{PinOutcome, Ticks};
+
+use crate::support::{names, node};
+
+#[test]
+fn programs_load_and_every_map_is_pinned() -> Result<()> {
+    let node = node("load-first")?;
+    let datapath = node.load()?;
+    for program in datapath.programs().all() {
+        let instructions = program
+            .verified_instructions
+            .context("verified instructions")?;
+        println!("{}: {instructions} verified instructions", program.name);
+        assert!(instructions > 0);
+    }
+    let mut expected: Vec<_> = name::ALL.map(String::from).into();
+    expected.push("links".into());
+    expected.sort();
+    assert_eq!(names(node.paths.layout())?, expected);
+    assert!(
+        datapath.pins().values().all(|p| *p == PinOutcome::Created),
+        "{:?}",
+        datapath.pins()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_second_load_takes_the_pinned_maps_over_with_the_secret() -> Result<()> {
+    let node = node("load-second")?;
+    let first = config(&node.paths.map(name::CONFIG), node.load()?)?;
+    let second = node.load()?;
+    assert!(
+        second.pins().values().all(|p| *p == PinOutcome::Reused),
+        "{:?}",
+        second.pins()
+    );
+    let second = config(&node.paths.map(name::CONFIG), second)?;
+    assert_eq!(first, second);
+    assert_ne!(first["secret"], 0, "a secret is made once");
+    Ok(())
+}
+
+#[test]
+fn bpftool_shows_the_fields_of_a_pinned_map_by_name() -> Result<()> {
+    let node = node("load-btf")?;
+    let datapath = node.load()?;
+    let ticks = datapath.ticks().per_second();
+    let config = config(&node.paths.map(name::CONFIG), datapath)?;
+    assert_eq!(config["ticks_per_second"], ticks);
+    Ok(())
+}
+
+/// The config as bpftool prints it, while the datapath is loaded.
+fn config(
+    pin: &std::path::Path,
+    _loaded: lb_userspace::datapath::Datapath,
+) -> Result<serde_json::Value> {
+    let output = std::process::Command::new("bpftool")
+        .args(["-j", "map", "dump", "pinned"])
+        .arg(pin)
+        .output()
+        .context("bpftool")?;
+    let dump: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let value = dump[0]["formatted"]["value"].clone();
+    anyhow::ensure!(value.is_object(), "no field names in {dump}");
+    Ok(value)
+}
+
+#[test]
+fn the_estimated_tick_is_within_a_second_of_the_kernels() -> Result<()> {
+    let ticks = Ticks::of_kernel()?;
+    let timers = std::fs::read_to_string("/proc/timer_list")?;
+    let now = ticks.now()?;
+    let jiffies: u64 = timers
+        .lines()
+        .find_map(|line| line.strip_prefix("jiffies: "))
+        .context("jiffies in /proc/timer_list")?
+        .parse()?;
+    let stamp = jiffies as u32;
+    let apart = ticks.since(stamp, now).max(ticks.since(now, stamp));
+    println!("the estimate is {apart:?} off");
+    assert!(apart < Duration::from_secs(1), "{apart:?}");
+    Ok(())
+}
+
+#[test]
+fn a_size_that_cannot_be_had_is_refused_before_anything_is_pinned() -> Result<()> {
+    let node = node("load-size")?;
+    let sizes = lb_userspace::datapath::Sizes {
+        backends: 0,
+        ..crate::support::small_sizes()
+    };
+    let error = node.load_with(sizes).unwrap_err();
+    assert!(error.to_string().contains("backends"), "{error}");
+    assert!(!node.paths.folder().exists());
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Pins that are not what they should be.
+
+use std::{fs, os::unix::fs::symlink};
+
+use anyhow::{Context, Result};
+use aya::{
+    Pod,
+    maps::{Array, HashMap, Map, MapData, MapInfo},
+};
+use lb_common::{
+    conntrack::{ConntrackKey, Flow},
+    layout::{LAYOUT, name},
+};
+use lb_userspace::datapath::{Found, PinOutcome, PinState, Sizes, object, other_layouts, states};
+
+use crate::support::{Node, node, small_sizes};
+
+const KEY: usize = size_of::<ConntrackKey<[u8; 4]>>();
+const FLOW: usize = size_of::<Flow<[u8; 4]>>();
+
+fn pin_state(node: &Node, map: &str) -> Result<PinState> {
+    let demanded = object::map_shapes(object::embedded()?)?;
+    Ok(states(&node.paths, &demanded)?[map])
+}
+
+#[test]
+fn a_pinned_map_of_another_shape_is_found_out_and_never_used() -> Result<()> {
+    let node = node("pin-shape")?;
+    fs::create_dir_all(node.paths.layout())?;
+    let wrong = HashMap::<MapData, u32, [u8; 64]>::create(64, 0)?;
+    Map::HashMap(into_data(wrong, &node, "wrong")?).pin(node.paths.map(name::FRONTENDS_V4))?;
+
+    let PinState::OtherShape {
+        found: Found::Map(found),
+        expected,
+    } = pin_state(&node, name::FRONTENDS_V4)?
+    else {
+        panic!("the wrong map was not found out");
+    };
+    assert_eq!((found.key_size, found.value_size), (4, 64));
+    assert_ne!(found.key_size, expected.key_size);
+
+    let datapath = node.load()?;
+    let outcome = datapath.pins()[name::FRONTENDS_V4];
+    assert!(
+        matches!(outcome, PinOutcome::Replaced { found: Found::Map(f), carried_over: None, .. } if f == found),
+        "{outcome:?}"
+    );
+    let used = MapInfo::from_pin(node.paths.map(name::FRONTENDS_V4))?;
+    assert_eq!(used.key_size(), expected.key_size);
+    assert_eq!(
+        datapath.pins()[name::SLOTS],
+        PinOutcome::Created,
+        "the others are not concerned"
+    );
+    Ok(())
+}
+
+/// A map's data by way of a pin, as aya hands it out in no other way.
+fn into_data<K: Pod, V: Pod>(
+    map: HashMap<MapData, K, V>,
+    node: &Node,
+    name: &str,
+) -> Result<MapData> {
+    let path = node.paths.bpffs().join(name);
+    map.pin(&path)?;
+    let data = MapData::from_pin(&path)?;
+    fs::remove_file(&path)?;
+    Ok(data)
+}
+
+#[test]
+fn each_part_of_the_shape_counts() -> Result<()> {
+    let node = node("pin-parts")?;
+    drop(node.load()?);
+    let demanded = Sizes::default();
+    assert_ne!(demanded, small_sizes());
+    let state = pin_state(&node, name::CONNTRACK_V6)?;
+    assert!(
+        matches!(state, PinState::OtherShape { .. }),
+        "another size: {state:?}"
+    );
+    assert_eq!(pin_state(&node, name::VIP_FILTER)?, PinState::Same);
+
+    // Same sizes, but it can't be mapped.
+    fs::remove_file(node.paths.map(name::VIP_FILTER))?;
+    let unmappable = Array::<MapData, u64>::create(lb_common::vip_filter::WORDS, 0)?;
+    unmappable.pin(node.paths.map(name::VIP_FILTER))?;
+    let state = pin_state(&node, name::VIP_FILTER)?;
+    assert!(
+        matches!(state, PinState::OtherShape { found: Found::Map(f), expected } if f.flags != expected.flags),
+        "{state:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_no_map_is_replaced_as_well() -> Result<()> {
+    let node = node("pin-program")?;
+    let datapath = node.load()?;
+    drop(datapath);
+    let slots = node.paths.map(name::SLOTS);
+    fs::remove_file(&slots)?;
+    let mut object = aya::Ebpf::load(object::embedded()?)?;
+    let program: &mut aya::programs::SchedClassifier = object
+        .program_mut("to_workload")
+        .context("to_workload")?
+        .try_into()?;
+    program.load()?;
+    program.pin(&slots)?;
+
+    assert!(matches!(
+        pin_state(&node, name::SLOTS)?,
+        PinState::OtherShape {
+            found: Found::NotAMap,
+            ..
+        }
+    ));
+    let outcome = node.load()?.pins()[name::SLOTS];
+    assert!(
+        matches!(
+            outcome,
+            PinOutcome::Replaced {
+                found: Found::NotAMap,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(MapInfo::from_pin(&slots)?.max_entries(), 64);
+    Ok(())
+}
+
+#[test]
+fn flows_move_to_a_conntrack_map_of_another_size() -> Result<()> {
+    let node = node("pin-resize")?;
+    let mut datapath = node.load()?;
+    let map = datapath.take_map(name::CONNTRACK_V4).context("conntrack")?;
+    let mut flows = HashMap::<_, [u8; KEY], [u8; FLOW]>::try_from(map)?;
+    for i in 0..200u8 {
+        flows.insert([i; KEY], [i; FLOW], 0)?;
+    }
+    let larger = Sizes {
+        conntrack: 4096,
+        ..small_sizes()
+    };
+    let mut datapath = node.load_with(larger)?;
+    let PinOutcome::Replaced {
+        carried_over: Some(report),
+        ..
+    } = datapath.pins()[name::CONNTRACK_V4]
+    else {
+        panic!("{:?}", datapath.pins());
+    };
+    assert_eq!((report.copied, report.known, report.refused), (200, 0, 0));
+
+    // The old programs go on with the old map until they are replaced.
+    flows.insert([201; KEY], [201; FLOW], 0)?;
+    datapath.carry_over_again();
+    let map = datapath.take_map(name::CONNTRACK_V4).context("conntrack")?;
+    let moved = HashMap::<_, [u8; KEY], [u8; FLOW]>::try_from(map)?;
+    for i in (0..200).chain([201]) {
+        assert_eq!(moved.get(&[i; KEY], 0)?, [i; FLOW]);
+    }
+    assert_eq!(
+        MapInfo::from_pin(node.paths.map(name::CONNTRACK_V4))?.max_entries(),
+        4096
+    );
+    Ok(())
+}
+
+#[test]
+fn pins_of_other_layouts_are_told_and_left_alone() -> Result<()> {
+    let node = node("pin-layouts")?;
+    for layout in ["v0", "v77", "vx"] {
+        fs::create_dir_all(node.paths.folder().join(layout))?;
+    }
+    Array::<MapData, u64>::create(1, 0)?.pin(node.paths.folder().join("v77/slots"))?;
+    let datapath = node.load()?;
+    assert_eq!(datapath.other_layouts(), [0, 77]);
+    assert_eq!(
+        other_layouts(&node.paths)?,
+        [0, 77],
+        "{LAYOUT} is this one's"
+    );
+    assert!(node.paths.folder().join("v77/slots").exists());
+    Ok(())
+}
+
+#[test]
+fn a_pin_that_cannot_be_opened_is_named() -> Result<()> {
+    let node = node("pin-folder")?;
+    // A folder where a map should be.
+    fs::create_dir_all(node.paths.map(name::SERVICES))?;
+    let error = format!("{:#}", node.load().unwrap_err());
+    assert!(error.contains("services"), "{error}");
+    // Symbolic links are allowed in a BPF file system and lead nowhere here.
+    fs::remove_dir(node.paths.map(name::SERVICES))?;
+    symlink("/proc/self/status", node.paths.map(name::SERVICES))?;
+    let error = format!("{:#}", node.load().unwrap_err());
+    assert!(error.contains("services"), "{error}");
+    Ok(())
+}
