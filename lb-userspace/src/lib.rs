@@ -3,6 +3,8 @@
 //! The modules form a pipeline in one direction: `source` → `model` → `resolve` → `desired` → `delta` → `reconciler` →
 //! `maps`. Beside it stand `datapath` (programs, pins, links), `devices` (which devices get a link), `cli` and `app`.
 
+pub mod app;
+pub mod cli;
 pub mod datapath;
 pub mod delta;
 pub mod desired;

@@ -1,3 +1,16 @@
 //! The one binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use lb_userspace::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lb: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The agent: puts the stages together and runs them until it is told to stop.
+//!
+//! It is the composition root and holds no logic of its own: sources tell what the cluster is, the reconciler writes what
+//! follows from it, the device follower attaches the programs. When it ends, for whatever reason, the data plane goes on.
+
+mod problems;
+
+use std::future::pending;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tracing::{info, warn};
+
+use crate::datapath::{Attach, Datapath, Links, Loader, PinOutcome, PinPaths, Sizes, object};
+use crate::devices::{DeviceFollower, DeviceWatcher, Selector};
+use crate::maps::bpf::{Access, BpfMaps};
+use crate::maps::{Maps, Op};
+use crate::model::index::Index;
+use crate::preflight;
+use crate::reconciler::Reconciler;
+use crate::source::{Batch, SourceEvent, kubernetes, manifests};
+use problems::Problems;
+
+/// Batches that may wait between the source and the reconciler.
+const WAITING_BATCHES: usize = 64;
+/// How often bits of the VIP filter that nobody needs any more are looked for.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
+
+/// What the agent is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the BPF file system is mounted.
+    pub bpffs: PathBuf,
+    /// Name of the node that it runs on.
+    pub node_name: String,
+    /// Where the cluster's objects come from.
+    pub source: Source,
+    /// Which devices are workload devices.
+    pub devices: Selector,
+    /// How programs are attached.
+    pub attach: Attach,
+    /// Sizes of the maps.
+    pub sizes: Sizes,
+}
+
+/// Where the cluster's objects come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A directory of manifests.
+    Manifests(PathBuf),
+    /// The API server that a kubeconfig names.
+    Kubeconfig(PathBuf),
+    /// The API server of the cluster that the agent is a pod of.
+    InCluster,
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If it can't start: a missing capability, mount or kernel feature, a broken kubeconfig, another agent on the same pins.
+/// Once it runs, only devices that can't be followed any more end it.
+pub async fn run(config: Config) -> Result<()> {
+    check(&config)?;
+    let paths = PinPaths::new(&config.bpffs);
+    let _lock = lock(&paths)?;
+    let mut datapath = Loader {
+        object: object::embedded()?,
+        paths: &paths,
+        sizes: config.sizes,
+    }
+    .load()
+    .context("cannot load the data plane")?;
+    let maps = BpfMaps::open(&paths.layout(), Access::Write).context("cannot open the maps")?;
+    let mut reconciler = Reconciler::start(maps).context("cannot read the maps")?;
+    let generation = sign_on(&mut reconciler)?;
+
+    let links = Links::new(datapath.programs().try_clone()?, paths, config.attach)?;
+    let watcher = DeviceWatcher::new(config.devices.clone())?;
+    let follower = DeviceFollower::new(watcher, links.into());
+    let mut attached = follower.status();
+    let mut devices = std::pin::pin!(follower.run());
+
+    let (sender, mut batches) = mpsc::channel(WAITING_BATCHES);
+    let mut source = std::pin::pin!(tell(
+        config.source.clone(),
+        config.node_name.clone(),
+        sender
+    ));
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut collect = interval(COLLECT_EVERY);
+    collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    collect.reset();
+
+    let mut stage = Stage {
+        index: Index::new(&config.node_name),
+        reconciler,
+        problems: Problems::default(),
+    };
+    // Maps that hold what an earlier agent wrote serve new devices at once; empty ones must be filled first.
+    let mut serving = generation > 0 && is_reused(&datapath);
+    let mut retry_at = None;
+    let mut carried_over = false;
+    info!(node = %config.node_name, source = ?config.source, serving, "started");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            ended = &mut source => ended.context("the source of Services ended")?,
+            Err(error) = &mut devices, if serving => {
+                return Err(error).context("workload devices can't be followed any more");
+            }
+            Some(batch) = batches.recv() => {
+                stage.take_in(batch);
+                // What has come meanwhile is written in one go.
+                while let Ok(batch) = batches.try_recv() {
+                    stage.take_in(batch);
+                }
+                retry_at = stage.write();
+            }
+            () = until(retry_at) => retry_at = stage.write(),
+            Ok(_) = attached.wait_for(|devices| devices.is_complete), if !carried_over => {
+                datapath.carry_over_again();
+                carried_over = true;
+            }
+            _ = collect.tick() => stage.collect(),
+        }
+        if !serving && stage.index.is_synced() {
+            serving = true;
+            info!("Services are written, devices get their programs");
+        }
+    }
+    info!("stopped; the data plane goes on");
+    Ok(())
+}
+
+/// The stages between the source and the maps.
+struct Stage {
+    index: Index,
+    reconciler: Reconciler<BpfMaps>,
+    problems: Problems,
+}
+
+impl Stage {
+    fn take_in(&mut self, batch: Batch) {
+        for event in batch {
+            if let SourceEvent::Problems { object, messages } = &event {
+                self.problems.of_object(object, messages);
+            }
+            let dirty = self.index.apply(event);
+            for service in dirty {
+                let ports = self.index.resolve(&service);
+                self.reconciler.apply(&service, ports);
+            }
+        }
+    }
+
+    /// Writes what differs and returns when to write again though nothing changes. Before the first complete list nothing
+    /// is written (S-8).
+    fn write(&mut self) -> Option<Instant> {
+        if !self.index.is_synced() {
+            return None;
+        }
+        let outcome = self.reconciler.reconcile(Instant::now());
+        if outcome.changed > 0 {
+            info!(writes = outcome.changed, "wrote Services");
+        }
+        self.problems
+            .of_services(outcome.problems.iter().map(ToString::to_string));
+        outcome.retry_after.map(|wait| Instant::now() + wait)
+    }
+
+    fn collect(&mut self) {
+        if !self.index.is_synced() {
+            return;
+        }
+        match self.reconciler.collect_vip_bits(Instant::now()) {
+            Ok(0) => {}
+            Ok(bits) => info!(bits, "cleared bits of VIPs that are gone"),
+            Err(error) => warn!(%error, "cannot look for VIPs that are gone"),
+        }
+    }
+}
+
+fn check(config: &Config) -> Result<()> {
+    let findings = preflight::evaluate(&preflight::gather(&config.bpffs, config.attach)?);
+    for finding in &findings {
+        warn!("{finding}");
+    }
+    if preflight::is_fatal(&findings) {
+        let fatal = findings
+            .iter()
+            .filter(|finding| finding.severity == preflight::Severity::Fatal);
+        let sentences: Vec<&str> = fatal.map(|finding| finding.sentence.as_str()).collect();
+        bail!("the agent can't start: {}", sentences.join("; "));
+    }
+    Ok(())
+}
+
+/// Two agents on the same pins would undo each other's writes. The lock ends with the process.
+fn lock(paths: &PinPaths) -> Result<Flock<std::fs::File>> {
+    let folder = paths.folder();
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    let file = std::fs::File::open(&folder)
+        .with_context(|| format!("cannot open {}", folder.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        anyhow::anyhow!(
+            "another agent works with {}: stop it first ({error})",
+            folder.display()
+        )
+    })
+}
+
+/// Notes in the config which agent runs, and returns how often the desired state was written before.
+fn sign_on(reconciler: &mut Reconciler<BpfMaps>) -> Result<u64> {
+    let mut config = reconciler.maps().config()?;
+    config.agent_pid = std::process::id();
+    config.started_at = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let written = reconciler.maps_mut().apply(&[Op::PutConfig(config)]);
+    written
+        .into_iter()
+        .collect::<Result<(), _>>()
+        .context("cannot write the config")?;
+    Ok(config.generation)
+}
+
+fn is_reused(datapath: &Datapath) -> bool {
+    datapath
+        .pins()
+        .values()
+        .all(|outcome| matches!(outcome, PinOutcome::Reused))
+}
+
+async fn tell(source: Source, node_name: String, events: mpsc::Sender<Batch>) -> Result<()> {
+    match source {
+        Source::Manifests(directory) => manifests::run(&directory, &node_name, events).await?,
+        Source::Kubeconfig(path) => {
+            let client = kubernetes::connect(Some(&path)).await?;
+            kubernetes::run(client, &node_name, events).await;
+        }
+        Source::InCluster => {
+            let client = kubernetes::connect(None).await?;
+            kubernetes::run(client, &node_name, events).await;
+        }
+    }
+    Ok(())
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => pending().await,
+    }
+}

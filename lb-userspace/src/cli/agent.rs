@@ -1,0 +1,121 @@
+//! `lb agent`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use lb_common::layout::limit;
+use tracing_subscriber::EnvFilter;
+
+use crate::app::{self, Config, Source};
+use crate::datapath::{Attach, Sizes};
+use crate::devices::Selector;
+
+/// Options of `lb agent`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Name of the node that the agent runs on; the host's name by default.
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: Option<String>,
+
+    /// Take Services, EndpointSlices and Nodes from the YAML and JSON files in DIR, and follow their changes. Without this
+    /// and without --kubeconfig they come from the API server of the cluster that the agent is a pod of.
+    #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
+    manifests: Option<PathBuf>,
+
+    /// Take Services, EndpointSlices and the Node from the API server that FILE names.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Serve the devices whose names match PATTERN (`cali*`); may be given several times. By default every veth whose
+    /// other end is in another network namespace.
+    #[arg(long, value_name = "PATTERN")]
+    devices: Vec<String>,
+
+    /// How programs are attached to devices.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = AttachArg::Auto)]
+    attach: AttachArg,
+
+    /// Room for frontends of one family: one for each port of a Service, one for each VIP.
+    #[arg(long, value_name = "N", default_value_t = limit::FRONTENDS)]
+    max_frontends: u32,
+
+    /// Room for backends of one family: one for each endpoint and port of a Service.
+    #[arg(long, value_name = "N", default_value_t = limit::BACKENDS)]
+    max_backends: u32,
+
+    /// Room for slots, of which a port of a Service takes 60 for up to 6 endpoints, and about 100 an endpoint beyond.
+    #[arg(long, value_name = "N", default_value_t = limit::SLOTS)]
+    max_slots: u32,
+
+    /// Room for ports of Services.
+    #[arg(long, value_name = "N", default_value_t = limit::SERVICES)]
+    max_services: u32,
+
+    /// Room for conntrack entries of one family; a flow takes two.
+    #[arg(long, value_name = "N", default_value_t = limit::CONNTRACK)]
+    max_conntrack: u32,
+
+    /// What to log, as in `info` or `info,lb_userspace::reconciler=debug`.
+    #[arg(long, value_name = "FILTER", env = "LB_LOG", default_value = "info")]
+    log: String,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum AttachArg {
+    /// By tcx where the kernel has it (Linux 6.6), else by clsact.
+    Auto,
+    /// By tcx.
+    Tcx,
+    /// By filters of the clsact queueing discipline.
+    Clsact,
+}
+
+pub(super) fn run(args: Args, bpffs: PathBuf) -> Result<()> {
+    let filter = EnvFilter::try_new(&args.log)
+        .with_context(|| format!("--log {:?} is no filter", args.log))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let config = config(args, bpffs)?;
+    // One thread does all the work, in the order in which it comes; system calls that may wait have threads of their own.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(app::run(config))
+}
+
+fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
+    let node_name = match args.node_name {
+        Some(name) => name,
+        None => nix::unistd::gethostname()
+            .context("cannot read the host's name; pass --node-name")?
+            .into_string()
+            .map_err(|name| {
+                anyhow::anyhow!("the host's name {name:?} is no text; pass --node-name")
+            })?,
+    };
+    Ok(Config {
+        bpffs,
+        node_name,
+        source: match (args.manifests, args.kubeconfig) {
+            (Some(directory), _) => Source::Manifests(directory),
+            (None, Some(file)) => Source::Kubeconfig(file),
+            (None, None) => Source::InCluster,
+        },
+        devices: Selector::from_patterns(&args.devices).context("--devices")?,
+        attach: match args.attach {
+            AttachArg::Auto => Attach::Auto,
+            AttachArg::Tcx => Attach::Tcx,
+            AttachArg::Clsact => Attach::Clsact,
+        },
+        sizes: Sizes {
+            frontends: args.max_frontends,
+            backends: args.max_backends,
+            slots: args.max_slots,
+            services: args.max_services,
+            conntrack: args.max_conntrack,
+        },
+    })
+}

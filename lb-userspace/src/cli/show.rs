@@ -1,0 +1,72 @@
+//! The commands that print what the maps hold. They need no agent, and change nothing but for `cleanup`.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::datapath::{self, PinPaths, Ticks};
+use crate::maps::bpf::{Access, BpfMaps};
+use crate::view;
+
+/// How a view is printed.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(super) struct Output {
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    output: Form,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// Aligned columns.
+    Text,
+    /// JSON.
+    Json,
+}
+
+pub(super) fn status(bpffs: &Path, output: Output) -> Result<()> {
+    print(&view::status(&open(bpffs)?)?, output)
+}
+
+pub(super) fn services(bpffs: &Path, output: Output) -> Result<()> {
+    print(&view::services(&open(bpffs)?)?, output)
+}
+
+pub(super) fn backends(bpffs: &Path, output: Output) -> Result<()> {
+    print(&view::backends(&open(bpffs)?)?, output)
+}
+
+pub(super) fn conntrack(bpffs: &Path, output: Output) -> Result<()> {
+    let ticks = Ticks::of_kernel().context("cannot learn the kernel's tick")?;
+    let now = ticks.now().context("cannot read the kernel's clock")?;
+    let clock = view::Clock {
+        now,
+        ticks_per_second: ticks.per_second(),
+    };
+    print(&view::conntrack(&open(bpffs)?, clock)?, output)
+}
+
+pub(super) fn cleanup(bpffs: &Path, output: Output) -> Result<()> {
+    print(&datapath::cleanup(&PinPaths::new(bpffs))?, output)
+}
+
+fn open(bpffs: &Path) -> Result<BpfMaps> {
+    let folder = PinPaths::new(bpffs).layout();
+    BpfMaps::open(&folder, Access::Read).with_context(|| {
+        format!(
+            "the maps in {} can't be read; is there an agent on this node, are you root, and is --bpffs right?",
+            folder.display()
+        )
+    })
+}
+
+fn print<T: Serialize + Display>(view: &T, output: Output) -> Result<()> {
+    match output.output {
+        Form::Text => print!("{view}"),
+        Form::Json => println!("{}", serde_json::to_string_pretty(view)?),
+    }
+    Ok(())
+}
