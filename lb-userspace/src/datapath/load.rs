@@ -267,7 +267,6 @@ impl Datapath {
 }
 
 /// Copies flows from maps of another size, and tells what became of each pin.
-#[expect(clippy::type_complexity, reason = "a pair of two lists, used once")]
 fn take_over(
     ebpf: &Ebpf,
     mut prepared: Prepared,
