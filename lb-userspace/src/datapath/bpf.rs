@@ -4,6 +4,8 @@
 //! structs below are the parts of `union bpf_attr` and of the info structs in the kernel's `include/uapi/linux/bpf.h`
 //! that the calls need; the kernel takes a shorter `attr` as one that ends in zeros.
 
+mod raw_map;
+
 use std::{
     ffi::CString,
     fs, io,
@@ -16,9 +18,8 @@ use std::{
 
 use nix::libc;
 
-const MAP_LOOKUP: u32 = 1;
-const MAP_UPDATE: u32 = 2;
-const MAP_NEXT_KEY: u32 = 4;
+pub(super) use raw_map::{RawMap, Write};
+
 const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const OBJ_INFO: u32 = 15;
@@ -99,14 +100,6 @@ pub(super) struct Attached {
     pub(super) program_id: u32,
     /// 0 where the program was attached without a link.
     pub(super) link_id: u32,
-}
-
-/// How an entry is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub(super) enum Write {
-    Overwrite = 0,
-    OnlyNew = 1,
 }
 
 /// The object pinned at a path.
@@ -228,87 +221,6 @@ pub(super) fn query(ifindex: u32, at: AttachType) -> io::Result<Vec<Attached>> {
         .collect())
 }
 
-/// A map's entries as plain bytes.
-pub(super) struct RawMap<'a> {
-    map: BorrowedFd<'a>,
-    key_size: usize,
-    value_size: usize,
-}
-
-impl<'a> RawMap<'a> {
-    /// The map behind a descriptor, which must be a map's. Per-CPU maps are refused: their values are longer.
-    pub(super) fn new(map: BorrowedFd<'a>) -> io::Result<Self> {
-        use aya_obj::generated::bpf_map_type::{
-            BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LRU_HASH,
-        };
-        let info = map_info(map)?;
-        let plain = [BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_ARRAY];
-        if !plain.iter().any(|t| *t as u32 == info.map_type) {
-            return Err(io::Error::from(io::ErrorKind::Unsupported));
-        }
-        Ok(Self {
-            map,
-            key_size: info.key_size as usize,
-            value_size: info.value_size as usize,
-        })
-    }
-
-    /// Sizes of key and value in bytes.
-    pub(super) fn sizes(&self) -> (usize, usize) {
-        (self.key_size, self.value_size)
-    }
-
-    /// The key after one, or the first; none at the end. Of a key that is gone meanwhile the next is the first again.
-    pub(super) fn next_key(&self, key: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
-        let mut next = vec![0; self.key_size];
-        let key = match key {
-            Some(key) => self.checked_key(key)?.as_ptr() as u64,
-            None => 0,
-        };
-        let mut attr = self.element(key, next.as_mut_ptr() as u64, 0);
-        // SAFETY: the pointers are null or to `key_size` bytes that outlive the call.
-        absent(unsafe { bpf(MAP_NEXT_KEY, &mut attr) }).map(|found| found.map(|_| next))
-    }
-
-    /// The value of a key, if there is one.
-    pub(super) fn lookup(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let mut value = vec![0; self.value_size];
-        let key = self.checked_key(key)?.as_ptr() as u64;
-        let mut attr = self.element(key, value.as_mut_ptr() as u64, 0);
-        // SAFETY: the pointers are to `key_size` and `value_size` bytes that outlive the call.
-        absent(unsafe { bpf(MAP_LOOKUP, &mut attr) }).map(|found| found.map(|_| value))
-    }
-
-    /// Writes an entry. `EEXIST` where only a new one was to be written.
-    pub(super) fn update(&self, key: &[u8], value: &[u8], how: Write) -> io::Result<()> {
-        if value.len() != self.value_size {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
-        let key = self.checked_key(key)?.as_ptr() as u64;
-        let mut attr = self.element(key, value.as_ptr() as u64, how as u64);
-        // SAFETY: the pointers are to `key_size` and `value_size` bytes that outlive the call.
-        unsafe { bpf(MAP_UPDATE, &mut attr) }.map(drop)
-    }
-
-    fn checked_key<'k>(&self, key: &'k [u8]) -> io::Result<&'k [u8]> {
-        if key.len() == self.key_size {
-            Ok(key)
-        } else {
-            Err(io::Error::from(io::ErrorKind::InvalidInput))
-        }
-    }
-
-    fn element(&self, key: u64, value: u64, flags: u64) -> ElementAttr {
-        ElementAttr {
-            map: self.map.as_raw_fd(),
-            reserved: 0,
-            key,
-            value,
-            flags,
-        }
-    }
-}
-
 #[repr(C)]
 #[derive(Default)]
 struct PathAttr {
@@ -361,15 +273,6 @@ struct QueryAttr {
     revision: u64,
 }
 
-#[repr(C)]
-struct ElementAttr {
-    map: i32,
-    reserved: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
-
 fn info<T: bytemuck::Pod>(object: BorrowedFd<'_>) -> io::Result<T> {
     let mut info = T::zeroed();
     let mut attr = InfoAttr {
@@ -380,14 +283,6 @@ fn info<T: bytemuck::Pod>(object: BorrowedFd<'_>) -> io::Result<T> {
     // SAFETY: the pointer is to `length` writable bytes that outlive the call, and any bytes make a `T`.
     unsafe { bpf(OBJ_INFO, &mut attr) }?;
     Ok(info)
-}
-
-fn absent(result: io::Result<i32>) -> io::Result<Option<i32>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {
