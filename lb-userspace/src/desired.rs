@@ -7,11 +7,13 @@
 mod adoptable;
 mod claims;
 mod ids;
+mod place;
 mod placed;
 mod plan;
 mod pool;
 mod problem;
 mod ranges;
+mod replace;
 mod rows;
 mod table;
 
@@ -21,17 +23,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lb_common::frontend::Frontend;
-use lb_common::service::ServiceName;
-
 use crate::maps::{FrontendAt, Limits};
 use crate::model::ObjectName;
 use crate::resolve::ResolvedPort;
 use adoptable::Adoptable;
 use claims::Claims;
-use placed::{PlacedPort, PlacedPorts};
-use plan::{Planner, Target};
-use pool::{Item, Pool};
+use placed::PlacedPorts;
+use pool::Pool;
 
 pub use adoptable::Contents;
 pub use plan::{SlotWrite, SlotWrites};
@@ -214,288 +212,5 @@ impl Desired {
             .or_default()
             .push(problem);
         self.refused.insert(service.clone());
-    }
-
-    /// Gives a Service its place according to what is wanted now.
-    fn place(&mut self, service: &ObjectName) {
-        self.problems.remove(service);
-        self.refused.remove(service);
-        let wanted = self.wanted.get(service).cloned().unwrap_or_default();
-        let mut problems = Vec::new();
-        let targets = self.targets(&wanted, &mut problems);
-        if let Err(reason) = self.place_targets(service, &targets) {
-            let consequence = if self.is_still_good(service, &targets) {
-                Consequence::Kept
-            } else {
-                self.replace(service, PlacedPorts::new(), SlotWrites::new());
-                Consequence::Removed
-            };
-            problems.push(Problem::Exhausted {
-                service: service.clone(),
-                consequence,
-                reason,
-            });
-            self.refused.insert(service.clone());
-        }
-        if !problems.is_empty() {
-            self.problems.insert(service.clone(), problems);
-        }
-    }
-
-    /// The ports that get a place: those with a good name that have won a frontend.
-    fn targets<'a>(
-        &self,
-        wanted: &'a [ResolvedPort],
-        problems: &mut Vec<Problem>,
-    ) -> Vec<Target<'a>> {
-        let mut targets = Vec::new();
-        let mut names = HashSet::new();
-        for port in wanted {
-            if !names.insert(&port.name) {
-                problems.push(Problem::DuplicatePort {
-                    port: port.name.clone(),
-                });
-                continue;
-            }
-            let id = &port.name;
-            let name = ServiceName::new(
-                &id.service.namespace,
-                &id.service.name,
-                &id.port_name,
-                id.protocol,
-            );
-            let Some(name) = name else {
-                problems.push(Problem::NameTooLong { port: id.clone() });
-                continue;
-            };
-            let mut frontends = BTreeSet::new();
-            for socket in &port.frontends {
-                let at = FrontendAt::new(*socket, id.protocol);
-                match self.claims.winner(&at) {
-                    Some(winner) if winner != id => problems.push(Problem::Conflict {
-                        port: id.clone(),
-                        frontend: at,
-                        winner: winner.clone(),
-                    }),
-                    _ => {
-                        frontends.insert(at);
-                    }
-                }
-            }
-            if !frontends.is_empty() {
-                targets.push(Target {
-                    port,
-                    name,
-                    frontends,
-                });
-            }
-        }
-        targets
-    }
-
-    fn place_targets(
-        &mut self,
-        service: &ObjectName,
-        targets: &[Target<'_>],
-    ) -> Result<(), Exhausted> {
-        self.check_frontends(service, targets)?;
-        let none = PlacedPorts::new();
-        let old = self.placed.get(service).unwrap_or(&none);
-        let planner = Planner::new(&mut self.pool, &mut self.adoptable, &self.writes);
-        let plan = planner.plan(targets, old)?;
-        self.replace(service, plan.ports, plan.writes);
-        Ok(())
-    }
-
-    /// Whether the frontends of a Service would fit, the addresses' own rows counted.
-    fn check_frontends(
-        &self,
-        service: &ObjectName,
-        targets: &[Target<'_>],
-    ) -> Result<(), Exhausted> {
-        let new: BTreeSet<&FrontendAt> = targets
-            .iter()
-            .flat_map(|target| &target.frontends)
-            .collect();
-        let old: BTreeSet<&FrontendAt> = self.owned_frontends(service).collect();
-        let mut change = [0_i64; 2];
-        let mut vips: HashMap<IpAddr, i64> = HashMap::new();
-        for at in new
-            .iter()
-            .filter(|at| !self.rows.frontends.contains_key(at))
-        {
-            change[at.family() as usize] += 1;
-            *vips.entry(at.address()).or_default() += 1;
-        }
-        for at in old.difference(&new) {
-            change[at.family() as usize] -= 1;
-            *vips.entry(at.address()).or_default() -= 1;
-        }
-        for (vip, difference) in vips {
-            let before = i64::from(self.vips.get(&vip).copied().unwrap_or(0));
-            let family = FrontendAt::address_row(vip).family() as usize;
-            change[family] += i64::from(before + difference > 0) - i64::from(before > 0);
-        }
-        for (used, change) in self.frontends_used.iter().zip(change) {
-            if let Ok(needed) = u32::try_from(change) {
-                self.pool.check_frontends(needed, *used)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The frontends whose rows are this Service's, which another may have taken over already.
-    fn owned_frontends(&self, service: &ObjectName) -> impl Iterator<Item = &FrontendAt> {
-        let ports = self
-            .placed
-            .get(service)
-            .into_iter()
-            .flat_map(PlacedPorts::values);
-        ports.flat_map(|port| port.frontends.iter().filter(|at| self.owns(port, at)))
-    }
-
-    fn owns(&self, port: &PlacedPort, at: &FrontendAt) -> bool {
-        self.rows
-            .frontends
-            .get(at)
-            .is_some_and(|row| row.service_id() == port.id)
-    }
-
-    /// Whether the place that a Service has does no harm: the same frontends and policy, and no endpoint that is gone.
-    fn is_still_good(&self, service: &ObjectName, targets: &[Target<'_>]) -> bool {
-        let Some(placed) = self.placed.get(service) else {
-            return false;
-        };
-        placed.len() == targets.len()
-            && targets.iter().all(|target| {
-                placed.get(&target.port.name).is_some_and(|old| {
-                    let endpoints: HashSet<_> =
-                        target.port.endpoints.iter().map(|e| e.address).collect();
-                    old.frontends == target.frontends
-                        && old.internal_local == target.port.internal_local
-                        && old.selected().all(|at| endpoints.contains(at))
-                })
-            })
-    }
-
-    /// Replaces the place of a Service and the rows that follow from it.
-    fn replace(&mut self, service: &ObjectName, new: PlacedPorts, writes: SlotWrites) {
-        let old = self.placed.remove(service).unwrap_or_default();
-        for (name, port) in &old {
-            let successor = new.get(name);
-            for at in &port.frontends {
-                let goes = successor.is_none_or(|new| !new.frontends.contains(at));
-                if goes && self.owns(port, at) {
-                    self.set_frontend(*at, None);
-                }
-            }
-            self.retire(port, successor);
-        }
-        self.writes.extend(writes);
-        for port in new.values() {
-            self.names.insert(port.id, service.clone());
-            if self.rows.services.insert(port.id, port.name) != Some(port.name) {
-                self.touched.services.insert(port.id);
-            }
-            for (key, row) in port.backend_rows() {
-                if self.rows.backends.insert(key, row) != Some(row) {
-                    self.touched.backends.insert(key);
-                }
-            }
-            for at in &port.frontends {
-                self.set_frontend(*at, Some(port.frontend_row(at.family())));
-            }
-        }
-        if !new.is_empty() {
-            self.placed.insert(service.clone(), new);
-        }
-    }
-
-    /// Gives up what a service port has and its successor does not.
-    fn retire(&mut self, port: &PlacedPort, successor: Option<&PlacedPort>) {
-        let kept: HashSet<_> = successor
-            .into_iter()
-            .flat_map(|new| new.backends.values().map(|b| b.key))
-            .collect();
-        for backend in port.backends.values().filter(|b| !kept.contains(&b.key)) {
-            self.rows.backends.remove(&backend.key);
-            self.touched.backends.insert(backend.key);
-            self.pool.retire(port.id, Item::Backend(backend.key));
-        }
-        let kept: BTreeMap<u32, u32> = successor
-            .into_iter()
-            .flat_map(PlacedPort::used_tables)
-            .map(|table| (table.offset, table.len()))
-            .collect();
-        for table in port.used_tables() {
-            let mut gone = table.slots();
-            gone.start += kept.get(&table.offset).copied().unwrap_or(0);
-            if gone.is_empty() {
-                continue;
-            }
-            let unseen = self
-                .writes
-                .get(&table.offset)
-                .is_some_and(|write| write.fresh);
-            if gone.start == table.offset {
-                self.writes.remove(&table.offset);
-            }
-            if unseen {
-                self.pool.give_back(Item::Slots(gone));
-            } else {
-                self.pool.retire(port.id, Item::Slots(gone));
-            }
-        }
-        if successor.is_none() {
-            self.rows.services.remove(&port.id);
-            self.touched.services.insert(port.id);
-            self.names.remove(&port.id);
-            self.pool.retire(port.id, Item::Service(port.id));
-        }
-    }
-
-    fn set_frontend(&mut self, at: FrontendAt, row: Option<Frontend>) {
-        let old = match row {
-            Some(row) => self.rows.frontends.insert(at, row),
-            None => self.rows.frontends.remove(&at),
-        };
-        if old != row {
-            self.touched.frontends.insert(at);
-        }
-        match (old, row) {
-            (None, Some(_)) => self.count_frontend(at, true),
-            (Some(_), None) => self.count_frontend(at, false),
-            _ => {}
-        }
-    }
-
-    /// Counts a frontend in or out; an address's own row is there as long as a frontend of it is.
-    fn count_frontend(&mut self, at: FrontendAt, comes: bool) {
-        let used = &mut self.frontends_used[at.family() as usize];
-        let vip = at.address();
-        let count = self.vips.entry(vip).or_default();
-        let address_row = FrontendAt::address_row(vip);
-        if comes {
-            *used += 1;
-            *count += 1;
-            if *count == 1 {
-                *used += 1;
-                self.rows
-                    .frontends
-                    .insert(address_row, Frontend::address_row());
-                self.touched.frontends.insert(address_row);
-            }
-        } else {
-            *used -= 1;
-            *count -= 1;
-            self.room = true;
-            if *count == 0 {
-                *used -= 1;
-                self.vips.remove(&vip);
-                self.gone_vips.push(vip);
-                self.rows.frontends.remove(&address_row);
-                self.touched.frontends.insert(address_row);
-            }
-        }
     }
 }

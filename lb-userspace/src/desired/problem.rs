@@ -59,6 +59,18 @@ pub enum Problem {
     },
 }
 
+impl Problem {
+    /// The Service that has it.
+    pub fn service(&self) -> &ObjectName {
+        match self {
+            Self::Conflict { port, .. }
+            | Self::NameTooLong { port }
+            | Self::DuplicatePort { port } => &port.service,
+            Self::Exhausted { service, .. } | Self::Write { service, .. } => service,
+        }
+    }
+}
+
 /// What becomes of a Service that can't be served as it was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Consequence {

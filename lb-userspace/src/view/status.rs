@@ -42,6 +42,8 @@ pub struct FillView {
     pub max: u64,
     /// 80 % or more are in use.
     pub nearly_full: bool,
+    /// The flag that makes room, if one does.
+    pub flag: Option<&'static str>,
 }
 
 /// A counter.
@@ -101,31 +103,65 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
         .iter()
         .map(|word| u64::from(word.count_ones()))
         .sum();
-    let of = |map, used, max: u32| FillView {
+    let slots = slots.values().map(|len| u64::from(*len)).sum();
+    let services = maps.services()?.len() as u64;
+    let frontends_flag = Some("--max-frontends");
+    let backends_flag = Some("--max-backends");
+    let conntrack_flag = Some("--max-conntrack");
+    let rows = [
+        (
+            name::FRONTENDS_V4,
+            frontends[0],
+            limits.frontends,
+            frontends_flag,
+        ),
+        (
+            name::FRONTENDS_V6,
+            frontends[1],
+            limits.frontends,
+            frontends_flag,
+        ),
+        (name::SLOTS, slots, limits.slots, Some("--max-slots")),
+        (
+            name::BACKENDS_V4,
+            backends[0],
+            limits.backends,
+            backends_flag,
+        ),
+        (
+            name::BACKENDS_V6,
+            backends[1],
+            limits.backends,
+            backends_flag,
+        ),
+        (
+            name::CONNTRACK_V4,
+            flows[0],
+            limits.conntrack,
+            conntrack_flag,
+        ),
+        (
+            name::CONNTRACK_V6,
+            flows[1],
+            limits.conntrack,
+            conntrack_flag,
+        ),
+        (name::VIP_FILTER, bits, vip_filter::BITS, None),
+        (
+            name::SERVICES,
+            services,
+            limits.services,
+            Some("--max-services"),
+        ),
+    ];
+    let view = |(map, used, max, flag)| FillView {
         map,
         used,
         max: u64::from(max),
         nearly_full: used * 5 >= u64::from(max) * 4,
+        flag,
     };
-    Ok(vec![
-        of(name::FRONTENDS_V4, frontends[0], limits.frontends),
-        of(name::FRONTENDS_V6, frontends[1], limits.frontends),
-        of(
-            name::SLOTS,
-            slots.values().map(|len| u64::from(*len)).sum(),
-            limits.slots,
-        ),
-        of(name::BACKENDS_V4, backends[0], limits.backends),
-        of(name::BACKENDS_V6, backends[1], limits.backends),
-        of(name::CONNTRACK_V4, flows[0], limits.conntrack),
-        of(name::CONNTRACK_V6, flows[1], limits.conntrack),
-        of(name::VIP_FILTER, bits, vip_filter::BITS),
-        of(
-            name::SERVICES,
-            maps.services()?.len() as u64,
-            limits.services,
-        ),
-    ])
+    Ok(rows.into_iter().map(view).collect())
 }
 
 impl fmt::Display for Status {
@@ -149,16 +185,16 @@ impl fmt::Display for Status {
         }
         writeln!(f)?;
         let rows = self.maps.iter().map(|fill| {
-            let warning = if fill.nearly_full {
-                "nearly full: raise its limit"
-            } else {
-                ""
+            let warning = match (fill.nearly_full, fill.flag) {
+                (false, _) => String::new(),
+                (true, Some(flag)) => format!("nearly full: raise {flag}"),
+                (true, None) => "nearly full".to_owned(),
             };
             [
                 fill.map.to_owned(),
                 fill.used.to_string(),
                 fill.max.to_string(),
-                warning.to_owned(),
+                warning,
             ]
         });
         columns::write(f, ["MAP", "USED", "ENTRIES", ""], rows)?;

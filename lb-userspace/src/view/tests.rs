@@ -1,1 +1,236 @@
+//! The views over maps in memory, as text and as JSON.
 
+use lb_common::addr::Protocol;
+use lb_common::backend::BackendState;
+use lb_common::conntrack::Direction;
+use lb_common::frontend::{Frontend, SlotRange};
+use lb_common::reason::Reason;
+use lb_common::service::ServiceName;
+
+use super::*;
+use crate::maps::memory::Memory;
+use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, Maps, Op};
+
+#[test]
+fn services_are_shown_one_frontend_a_line() {
+    assert_eq!(
+        services(&example()).unwrap().to_string(),
+        "\
+SERVICE      PORT  PROTOCOL  FRONTEND       CLUSTER  LOCAL  AFFINITY  POLICY   ID
+default/dns  -     UDP       10.96.0.10:53        0      1  -         Local     2
+default/web  http  TCP       10.96.0.1:80         2      0  10800s    Cluster   1
+"
+    );
+}
+
+#[test]
+fn backends_are_shown_with_their_share_of_the_slots() {
+    assert_eq!(
+        backends(&example()).unwrap().to_string(),
+        "\
+SERVICE               ADDRESS        STATE        SLOTS  EPOCH  ID
+default/dns/UDP       10.1.0.1:5353  active       1/1       13   3
+default/web:http/TCP  10.1.0.1:8080  active       2/4       11   1
+default/web:http/TCP  10.1.0.2:8080  terminating  2/4       12   2
+"
+    );
+}
+
+#[test]
+fn a_flow_is_shown_once_and_one_of_a_service_that_is_gone_says_so() {
+    let clock = Clock {
+        now: 1_000,
+        ticks_per_second: 100,
+    };
+    assert_eq!(
+        conntrack(&example(), clock).unwrap().to_string(),
+        "\
+PROTOCOL  CLIENT          FRONTEND      BACKEND        STATE        IDLE  SERVICE
+TCP       10.2.0.1:40000  10.96.0.1:80  10.1.0.1:8080  established  5s    default/web:http/TCP
+TCP       10.2.0.1:40001  10.96.0.1:80  10.1.0.1:8080  established  0s    unknown service port 9
+"
+    );
+}
+
+#[test]
+fn idle_time_is_right_when_the_clock_wraps() {
+    let clock = Clock {
+        now: 200,
+        ticks_per_second: 100,
+    };
+    let mut maps = example();
+    maps.conntrack[0].last_seen = u32::MAX - 99;
+    assert_eq!(conntrack(&maps, clock).unwrap().0[0].idle_seconds, 3);
+}
+
+#[test]
+fn status_warns_of_a_map_that_is_nearly_full() {
+    let status = status(&example()).unwrap();
+    assert_eq!(
+        status.to_string(),
+        "\
+layout      v1
+agent       process 77, started 2026-01-01T00:00:00Z
+desired     written 3 times, last 2026-01-01T00:00:10Z
+
+MAP           USED  ENTRIES
+frontends_v4     4        5  nearly full: raise --max-frontends
+frontends_v6     0        5
+slots            5      100
+backends_v4      3       10
+backends_v6      0       10
+conntrack_v4     3      100
+conntrack_v6     0      100
+vip_filter       1   524288
+services         2       10
+
+REASON        PACKETS
+new-flow            7
+unknown-port        1
+"
+    );
+}
+
+#[test]
+fn a_data_plane_that_no_agent_has_written_says_so() {
+    let text = status(&Memory::new(Limits::default())).unwrap().to_string();
+    assert!(
+        text.contains("none has run yet") && text.contains("never written yet"),
+        "{text}"
+    );
+}
+
+#[test]
+fn json_holds_the_fields_of_a_row() {
+    let json = serde_json::to_value(services(&example()).unwrap()).unwrap();
+    assert_eq!(
+        json[1],
+        serde_json::json!({
+            "namespace": "default",
+            "name": "web",
+            "port_name": "http",
+            "protocol": "TCP",
+            "frontend": "10.96.0.1:80",
+            "cluster_backends": 2,
+            "local_backends": 0,
+            "affinity_seconds": 10800,
+            "policy": "Cluster",
+            "id": 1
+        })
+    );
+}
+
+#[test]
+fn the_dump_names_what_is_missing() {
+    let mut maps = example();
+    let frontend = FrontendAt::new("10.96.0.2:80".parse().unwrap(), Protocol::Tcp);
+    let range = SlotRange {
+        offset: 50,
+        len: 2,
+        backends: 1,
+    };
+    let row = Frontend::new(8, range, SlotRange::default(), 0, 0);
+    assert!(maps.apply(&[Op::PutFrontend(frontend, row)])[0].is_ok());
+    let dump = dump(&maps).unwrap();
+    assert!(
+        dump.contains("vip      10.96.0.10 NOT IN THE FILTER\n"),
+        "{dump}"
+    );
+    assert!(
+        dump.contains(
+            "frontend 10.96.0.2:80/TCP unknown service port 8 policy=Cluster endpoints=no affinity=0s cluster=[MISSING(2)] local=[]\n"
+        ),
+        "{dump}"
+    );
+}
+
+/// Two Services, three backends, two flows of which one is a Service's that is gone.
+fn example() -> Memory {
+    let limits = Limits {
+        frontends: 5,
+        backends: 10,
+        slots: 100,
+        services: 10,
+        conntrack: 100,
+    };
+    let mut maps = Memory::new(limits);
+    let at = |socket: &str, protocol| FrontendAt::new(socket.parse().unwrap(), protocol);
+    let backend = |socket: &str, state, epoch, service_id| {
+        BackendRow::new(socket.parse().unwrap(), state, epoch, service_id)
+    };
+    let web = SlotRange {
+        offset: 0,
+        len: 4,
+        backends: 2,
+    };
+    let dns = SlotRange {
+        offset: 4,
+        len: 1,
+        backends: 1,
+    };
+    let none = SlotRange::default();
+    let flags = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;
+    let address = |socket: &str| FrontendAt::address_row(at(socket, Protocol::Tcp).address());
+    let config = lb_common::config::Config {
+        secret: 1,
+        started_at: 1_767_225_600,
+        synced_at: 1_767_225_610,
+        generation: 3,
+        agent_pid: 77,
+        ticks_per_second: 100,
+    };
+    let results = maps.apply(&[
+        Op::PutService(
+            1,
+            ServiceName::new("default", "web", "http", Protocol::Tcp).unwrap(),
+        ),
+        Op::PutService(
+            2,
+            ServiceName::new("default", "dns", "", Protocol::Udp).unwrap(),
+        ),
+        Op::PutBackend(1, backend("10.1.0.1:8080", BackendState::Active, 11, 1)),
+        Op::PutBackend(
+            2,
+            backend("10.1.0.2:8080", BackendState::Terminating, 12, 1),
+        ),
+        Op::PutBackend(3, backend("10.1.0.1:5353", BackendState::Active, 13, 2)),
+        Op::WriteSlots {
+            offset: 0,
+            ids: vec![1, 2, 1, 2, 3],
+        },
+        Op::SetVipBit(crate::maps::row::vip_bit(&"10.96.0.1".parse().unwrap())),
+        Op::PutFrontend(
+            at("10.96.0.1:80", Protocol::Tcp),
+            Frontend::new(1, web, none, 10_800, 2),
+        ),
+        Op::PutFrontend(
+            at("10.96.0.10:53", Protocol::Udp),
+            Frontend::new(2, none, dns, 0, flags),
+        ),
+        Op::PutFrontend(address("10.96.0.1:80"), Frontend::address_row()),
+        Op::PutFrontend(address("10.96.0.10:53"), Frontend::address_row()),
+        Op::PutConfig(config),
+    ]);
+    assert!(results.iter().all(Result::is_ok));
+    let flow = |client: &str, direction, service_id, last_seen| FlowRow {
+        direction,
+        protocol: Protocol::Tcp,
+        client: client.parse().unwrap(),
+        frontend: "10.96.0.1:80".parse().unwrap(),
+        backend: "10.1.0.1:8080".parse().unwrap(),
+        state: "established",
+        backend_id: 1,
+        epoch: 11,
+        service_id,
+        last_seen,
+    };
+    maps.conntrack = vec![
+        flow("10.2.0.1:40000", Direction::FromClient, 1, 500),
+        flow("10.2.0.1:40000", Direction::FromBackend, 1, 500),
+        // Stamped after the clock was read.
+        flow("10.2.0.1:40001", Direction::FromClient, 9, 1_001),
+    ];
+    maps.counters[Reason::NewFlow as usize] = 7;
+    maps.counters[Reason::UnknownPort as usize] = 1;
+    maps
+}

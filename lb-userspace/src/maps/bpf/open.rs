@@ -49,7 +49,9 @@ impl Pins<'_> {
 
     /// Opens an array and maps it into memory.
     pub fn mapped(&self, name: &'static str) -> Result<Mapped, MapError> {
-        let (data, shape) = self.open(&spec(name))?;
+        // A map that is open for reading alone can't be mapped at all (bpf_map_mmap in kernel/bpf/syscall.c wants a shared
+        // mapping, which mmap makes a private one of). So it is opened for both, mapped for reading, and closed.
+        let (data, shape) = self.open_for(&spec(name), Access::Write)?;
         Mapped::new(
             name,
             data.fd().as_fd(),
@@ -70,7 +72,11 @@ impl Pins<'_> {
     }
 
     fn open(&self, spec: &MapSpec) -> Result<(MapData, Shape), MapError> {
-        let fd = get_pinned(&self.path(spec.name), self.access)
+        self.open_for(spec, self.access)
+    }
+
+    fn open_for(&self, spec: &MapSpec, access: Access) -> Result<(MapData, Shape), MapError> {
+        let fd = get_pinned(&self.path(spec.name), access)
             .map_err(|source| self.unopened(spec.name, source))?;
         let data = MapData::from_fd(fd).map_err(|e| self.failed(spec.name, e))?;
         let info = data.info().map_err(|e| self.failed(spec.name, e))?;
