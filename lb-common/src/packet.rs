@@ -182,3 +182,6 @@ impl<A: Address> Packet<A> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

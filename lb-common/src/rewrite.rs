@@ -113,3 +113,6 @@ fn update(frame: &mut [u8], at: usize, difference: u32) {
     let field = [frame[at], frame[at + 1]];
     frame[at..][..2].copy_from_slice(&checksum::update(field, difference));
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,19 @@
 //! What tests on every level share: a packet builder that knows nothing of incremental checksums, and the data plane in
 //! memory. Only with the feature `std`; the BPF object contains none of it.
 
+pub mod address;
 pub mod frame;
+pub mod icmp;
+pub mod l4;
 pub mod memory;
+pub mod random;
+pub mod refuse;
+#[cfg(test)]
+pub(crate) mod strategies;
 
-pub use frame::{Frame, Ip, L4};
+pub use address::{Numbered, v4, v6};
+pub use frame::{Extension, Frame, Ip, Part};
+pub use l4::L4;
 pub use memory::MemoryDataplane;
+pub use random::Random;
+pub use refuse::{Refuse, refuse};

@@ -134,3 +134,6 @@ fn put<const N: usize, const M: usize>(headers: &mut [u8; N], at: usize, octets:
         i += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

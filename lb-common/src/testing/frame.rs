@@ -3,10 +3,10 @@
 //! It is the oracle of the rewriting code: a rewritten frame must equal the frame that the builder makes for the new
 //! addresses. So it shares no checksum arithmetic with `checksum`.
 
-use crate::addr::Address;
+use super::l4::L4;
 use crate::packet::Parse;
 
-/// A frame to be built. All ports are in host order.
+/// A frame to be built.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame<A> {
     /// The IP layer.
@@ -24,78 +24,43 @@ pub struct Ip<A> {
     pub destination: A,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// IPv4 options (a multiple of four octets), or IPv6 destination options (eight times n, less two, octets).
+    /// IPv4 options, a multiple of four octets.
     pub options: Vec<u8>,
+    /// IPv6 extension headers, in their order.
+    pub extensions: Vec<Extension>,
+    /// Which part of a datagram this is. In IPv6 it makes a fragment header, the last of the extension headers.
+    pub part: Option<Part>,
 }
 
-/// The transport layer of a frame.
+/// An IPv6 extension header. The octets are what follows its first two.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum L4 {
-    /// A TCP segment.
-    Tcp {
-        /// Source port.
-        source: u16,
-        /// Destination port.
-        destination: u16,
-        /// Flags.
-        flags: u8,
-        /// Sequence number.
-        sequence: u32,
-        /// Options, a multiple of four octets.
-        options: Vec<u8>,
-        /// Data.
-        payload: Vec<u8>,
-    },
-    /// A UDP datagram.
-    Udp {
-        /// Source port.
-        source: u16,
-        /// Destination port.
-        destination: u16,
-        /// Whether there is a checksum.
-        checksum: bool,
-        /// Data.
-        payload: Vec<u8>,
-    },
-    /// Anything else, without a checksum.
-    Other {
-        /// IANA's number.
-        protocol: u8,
-        /// Data.
-        payload: Vec<u8>,
-    },
+pub enum Extension {
+    /// Hop-by-hop options; with the first two, a multiple of eight octets, as in the next two.
+    HopByHop(Vec<u8>),
+    /// A routing header.
+    Routing(Vec<u8>),
+    /// Destination options.
+    Destination(Vec<u8>),
+    /// An authentication header (RFC 4302); with the first two, a multiple of four octets.
+    Authentication(Vec<u8>),
 }
 
-impl L4 {
-    /// A TCP segment without options or data.
-    pub fn tcp(source: u16, destination: u16, flags: u8) -> Self {
-        Self::Tcp {
-            source,
-            destination,
-            flags,
-            sequence: 1,
-            options: Vec::new(),
-            payload: Vec::new(),
-        }
-    }
+/// The place of a part in its datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// Identification; IPv4 keeps 16 bits of it.
+    pub identification: u32,
+    /// Offset in octets, a multiple of eight.
+    pub offset: u16,
+    /// Whether more parts follow.
+    pub more: bool,
+}
 
-    /// A UDP datagram with a checksum.
-    pub fn udp(source: u16, destination: u16, payload: &[u8]) -> Self {
-        Self::Udp {
-            source,
-            destination,
-            checksum: true,
-            payload: payload.to_vec(),
-        }
-    }
-
-    fn protocol(&self) -> u8 {
-        match self {
-            Self::Tcp { .. } => 6,
-            Self::Udp { .. } => 17,
-            Self::Other { protocol, .. } => *protocol,
-        }
-    }
+/// How the transport checksum is filled in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checksum {
+    Complete,
+    Partial,
 }
 
 impl<A: Parse> Frame<A> {
@@ -107,131 +72,174 @@ impl<A: Parse> Frame<A> {
                 destination,
                 ttl: 64,
                 options: Vec::new(),
+                extensions: Vec::new(),
+                part: None,
             },
             l4,
         }
     }
 
+    /// The same frame from another end.
+    pub fn with_source(&self, address: A, port: u16) -> Self {
+        let mut frame = self.clone();
+        frame.ip.source = address;
+        if let Some((_, destination)) = self.l4.ports() {
+            frame.l4.set_ports(port, destination);
+        }
+        frame
+    }
+
+    /// The same frame to another end.
+    pub fn with_destination(&self, address: A, port: u16) -> Self {
+        let mut frame = self.clone();
+        frame.ip.destination = address;
+        if let Some((source, _)) = self.l4.ports() {
+            frame.l4.set_ports(source, port);
+        }
+        frame
+    }
+
+    /// The same frame with the ends exchanged: an answer.
+    pub fn reversed(&self) -> Self {
+        let mut frame = self.clone();
+        frame.ip.source = self.ip.destination;
+        frame.ip.destination = self.ip.source;
+        if let Some((source, destination)) = self.l4.ports() {
+            frame.l4.set_ports(destination, source);
+        }
+        frame
+    }
+
     /// The octets, from the Ethernet header on.
     pub fn build(&self) -> Vec<u8> {
+        self.build_with(Checksum::Complete)
+    }
+
+    /// The octets as a sender leaves them to a device that completes checksums: the field holds the sum of the
+    /// pseudo-header (`CHECKSUM_PARTIAL` in the kernel's `include/linux/skbuff.h`).
+    pub fn build_with_partial_checksum(&self) -> Vec<u8> {
+        self.build_with(Checksum::Partial)
+    }
+
+    /// Length of the IP header with its options or extension headers, in octets.
+    pub fn ip_len(&self) -> usize {
+        self.ip_header(0).len()
+    }
+
+    fn build_with(&self, checksum: Checksum) -> Vec<u8> {
         let mut frame = vec![0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x02];
         frame.extend(A::ETHERTYPE.to_be_bytes());
-        let l4 = self.l4_octets();
-        if A::OCTETS == 4 {
-            self.ipv4(&mut frame, &l4)
-        } else {
-            self.ipv6(&mut frame, &l4)
+        let mut l4 = self.l4.octets();
+        if let Some(at) = self.l4.checksum_at() {
+            let sum = self.transport_checksum(&l4, checksum);
+            l4[at..at + 2].copy_from_slice(&sum.to_be_bytes());
         }
+        frame.extend(self.ip_header(l4.len()));
         frame.extend(l4);
         frame
     }
 
-    fn ipv4(&self, frame: &mut Vec<u8>, l4: &[u8]) {
-        let options = &self.ip.options;
+    fn ip_header(&self, l4_len: usize) -> Vec<u8> {
+        if A::OCTETS == 4 {
+            self.ipv4(l4_len)
+        } else {
+            self.ipv6(l4_len)
+        }
+    }
+
+    fn ipv4(&self, l4_len: usize) -> Vec<u8> {
+        let Ip {
+            options,
+            extensions,
+            part,
+            ..
+        } = &self.ip;
         assert!(
             options.len().is_multiple_of(4) && options.len() <= 40,
             "IPv4 options of {} octets",
             options.len()
         );
+        assert!(extensions.is_empty(), "IPv6 extension headers in IPv4");
         let header_len = 20 + options.len();
+        // Don't fragment, where it is none.
+        let (identification, part) = part.map_or((0x1234, 0x4000), |part| {
+            let more = if part.more { 0x2000 } else { 0 };
+            (part.identification as u16, more | (part.offset >> 3))
+        });
         let mut header = vec![0x40 | (header_len / 4) as u8, 0];
-        header.extend(((header_len + l4.len()) as u16).to_be_bytes());
-        header.extend([0x12, 0x34, 0x40, 0, self.ip.ttl, self.l4.protocol(), 0, 0]);
+        header.extend(((header_len + l4_len) as u16).to_be_bytes());
+        header.extend(identification.to_be_bytes());
+        header.extend(u16::to_be_bytes(part));
+        header.extend([self.ip.ttl, self.l4.protocol(), 0, 0]);
         header.extend(bytemuck::bytes_of(&self.ip.source));
         header.extend(bytemuck::bytes_of(&self.ip.destination));
         header.extend(options);
         let checksum = internet_checksum(&header);
         header[10..12].copy_from_slice(&checksum.to_be_bytes());
-        frame.extend(header);
+        header
     }
 
-    fn ipv6(&self, frame: &mut Vec<u8>, l4: &[u8]) {
-        let mut extension = Vec::new();
+    fn ipv6(&self, l4_len: usize) -> Vec<u8> {
+        assert!(self.ip.options.is_empty(), "IPv4 options in IPv6");
+        // From the last to the first, for each header names the next one.
         let mut next = self.l4.protocol();
-        if !self.ip.options.is_empty() {
-            assert_eq!(
-                (self.ip.options.len() + 2) % 8,
-                0,
-                "IPv6 options of {} octets",
-                self.ip.options.len()
-            );
-            extension.extend([next, ((self.ip.options.len() + 2) / 8 - 1) as u8]);
-            extension.extend(&self.ip.options);
-            next = 60;
+        let mut extensions = Vec::new();
+        if let Some(part) = self.ip.part {
+            let mut header = vec![next, 0];
+            header.extend((part.offset | u16::from(part.more)).to_be_bytes());
+            header.extend(part.identification.to_be_bytes());
+            extensions = header;
+            next = 44;
         }
-        frame.extend([0x60, 0, 0, 0]);
-        frame.extend(((extension.len() + l4.len()) as u16).to_be_bytes());
-        frame.extend([next, self.ip.ttl]);
-        frame.extend(bytemuck::bytes_of(&self.ip.source));
-        frame.extend(bytemuck::bytes_of(&self.ip.destination));
-        frame.extend(extension);
+        for extension in self.ip.extensions.iter().rev() {
+            let (number, mut header) = extension.octets(next);
+            header.extend(extensions);
+            extensions = header;
+            next = number;
+        }
+        let mut header = vec![0x60, 0, 0, 0];
+        header.extend(((extensions.len() + l4_len) as u16).to_be_bytes());
+        header.extend([next, self.ip.ttl]);
+        header.extend(bytemuck::bytes_of(&self.ip.source));
+        header.extend(bytemuck::bytes_of(&self.ip.destination));
+        header.extend(extensions);
+        header
     }
 
-    fn l4_octets(&self) -> Vec<u8> {
-        let mut octets = Vec::new();
-        match &self.l4 {
-            L4::Tcp {
-                source,
-                destination,
-                flags,
-                sequence,
-                options,
-                payload,
-            } => {
-                octets.extend(source.to_be_bytes());
-                octets.extend(destination.to_be_bytes());
-                octets.extend(sequence.to_be_bytes());
-                octets.extend([
-                    0,
-                    0,
-                    0,
-                    1,
-                    ((20 + options.len()) / 4 << 4) as u8,
-                    *flags,
-                    0x72,
-                    0x10,
-                    0,
-                    0,
-                    0,
-                    0,
-                ]);
-                octets.extend(options);
-                octets.extend(payload);
-                let checksum = self.transport_checksum(&octets);
-                octets[16..18].copy_from_slice(&checksum.to_be_bytes());
-            }
-            L4::Udp {
-                source,
-                destination,
-                checksum,
-                payload,
-            } => {
-                octets.extend(source.to_be_bytes());
-                octets.extend(destination.to_be_bytes());
-                octets.extend(((8 + payload.len()) as u16).to_be_bytes());
-                octets.extend([0, 0]);
-                octets.extend(payload);
-                if *checksum {
-                    let sum = match self.transport_checksum(&octets) {
-                        0 => 0xffff,
-                        sum => sum,
-                    };
-                    octets[6..8].copy_from_slice(&sum.to_be_bytes());
-                }
-            }
-            L4::Other { payload, .. } => octets.extend(payload),
-        }
-        octets
-    }
-
-    fn transport_checksum(&self, segment: &[u8]) -> u16 {
+    fn transport_checksum(&self, segment: &[u8], checksum: Checksum) -> u16 {
         let mut octets = Vec::new();
         octets.extend(bytemuck::bytes_of(&self.ip.source));
         octets.extend(bytemuck::bytes_of(&self.ip.destination));
         octets.extend((segment.len() as u32).to_be_bytes());
         octets.extend([0, 0, 0, self.l4.protocol()]);
+        if checksum == Checksum::Partial {
+            return !internet_checksum(&octets);
+        }
         octets.extend(segment);
-        internet_checksum(&octets)
+        match (internet_checksum(&octets), &self.l4) {
+            (0, L4::Udp { .. }) => 0xffff,
+            (sum, _) => sum,
+        }
+    }
+}
+
+impl Extension {
+    /// IANA's number, and the octets of the header.
+    fn octets(&self, next: u8) -> (u8, Vec<u8>) {
+        let (number, octets, unit, len) = match self {
+            Self::HopByHop(octets) => (0, octets, 8, (octets.len() + 2) / 8),
+            Self::Routing(octets) => (43, octets, 8, (octets.len() + 2) / 8),
+            Self::Destination(octets) => (60, octets, 8, (octets.len() + 2) / 8),
+            Self::Authentication(octets) => (51, octets, 4, (octets.len() + 2) / 4 - 1),
+        };
+        assert!(
+            (octets.len() + 2).is_multiple_of(unit),
+            "an extension header of {} octets",
+            octets.len() + 2
+        );
+        let mut header = vec![next, (len - 1) as u8];
+        header.extend(octets);
+        (number, header)
     }
 }
 
@@ -249,44 +257,4 @@ pub fn internet_checksum(octets: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
-}
-
-/// An address from text, for readable tests: `v4("10.0.0.1")`.
-pub fn v4(text: &str) -> [u8; 4] {
-    text.parse::<std::net::Ipv4Addr>()
-        .expect("an IPv4 address")
-        .octets()
-}
-
-/// An address from text, for readable tests: `v6("fd00::1")`.
-pub fn v6(text: &str) -> [u8; 16] {
-    text.parse::<std::net::Ipv6Addr>()
-        .expect("an IPv6 address")
-        .octets()
-}
-
-/// Both families from one number, for tests that run on each: the client, node or pod `n`.
-pub trait Numbered: Address {
-    /// A pod's address.
-    fn pod(n: u8) -> Self;
-    /// A VIP.
-    fn vip(n: u8) -> Self;
-}
-
-impl Numbered for [u8; 4] {
-    fn pod(n: u8) -> Self {
-        [10, 244, 1, n]
-    }
-    fn vip(n: u8) -> Self {
-        [10, 96, 0, n]
-    }
-}
-
-impl Numbered for [u8; 16] {
-    fn pod(n: u8) -> Self {
-        [0xfd, 0, 0, 0x10, 0x02, 0x44, 0, 1, 0, 0, 0, 0, 0, 0, 0, n]
-    }
-    fn vip(n: u8) -> Self {
-        [0xfd, 0, 0, 0x10, 0, 0x96, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]
-    }
 }

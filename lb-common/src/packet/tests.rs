@@ -1,0 +1,143 @@
+//! The parser against the builder, and against octets that nobody built.
+
+mod ipv4;
+mod ipv6;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::strategies::{Family, anything, holds, on_both_families};
+use crate::testing::{Frame, L4};
+
+/// What the parser should say of a frame that the builder makes.
+fn described<A: Family>(frame: &Frame<A>) -> Packet<A> {
+    let l4 = ETHERNET + frame.ip_len();
+    // A part at offset 0 after which none follows is a whole datagram (RFC 6946).
+    let part = frame.ip.part.filter(|part| part.offset != 0 || part.more);
+    let ports = |(source, destination)| Ports {
+        source: Port::new(source),
+        destination: Port::new(destination),
+    };
+    let transport = match (part, &frame.l4, frame.l4.ports()) {
+        (Some(part), l4, _) => Transport::Fragment(Fragment {
+            identification: if A::OCTETS == 4 {
+                part.identification & 0xffff
+            } else {
+                part.identification
+            },
+            offset: part.offset,
+            more: part.more,
+            protocol: l4.protocol(),
+        }),
+        (None, L4::Tcp { flags, .. }, Some(both)) => Transport::Tcp(ports(both), TcpFlags(*flags)),
+        (None, L4::Udp { .. }, Some(both)) => Transport::Udp(ports(both)),
+        (None, l4, _) => Transport::Other(l4.protocol()),
+    };
+    Packet {
+        l3: ETHERNET,
+        l4,
+        l4_len: frame.build().len() - l4,
+        source: frame.ip.source,
+        destination: frame.ip.destination,
+        transport,
+    }
+}
+
+fn parsed<A: Family>(octets: &[u8]) -> Result<Packet<A>, Malformed> {
+    parse::<A>(octets, ETHERNET)
+}
+
+/// Reads octets of which nothing is known. A packet that parses has a whole transport header: rewriting relies on it.
+fn check_any_octets<A: Family>(octets: &[u8]) {
+    if let Ok(packet) = parsed::<A>(octets) {
+        let header = match packet.transport {
+            Transport::Tcp(..) => 20,
+            Transport::Udp(_) => 8,
+            Transport::Fragment(_) | Transport::Other(_) => return,
+        };
+        assert!(packet.l4 + header <= octets.len(), "{packet:?}");
+    }
+}
+
+on_both_families! {
+    fn a_frame_reads_as_it_was_built<A>() {
+        holds(anything::<A>(), |frame| {
+            assert_eq!(parsed(&frame.build()), Ok(described(&frame)));
+        });
+    }
+
+    fn padding_of_the_link_is_not_part_of_the_packet<A>() {
+        holds((anything::<A>(), vec(any::<u8>(), 1..64)), |(frame, padding)| {
+            let octets = [frame.build(), padding].concat();
+            assert_eq!(parsed(&octets), Ok(described(&frame)));
+        });
+    }
+
+    fn a_frame_that_is_cut_is_malformed_or_reads_as_the_whole_one<A>() {
+        holds(anything::<A>(), |frame| {
+            let octets = frame.build();
+            for len in 0..octets.len() {
+                let read = parsed(&octets[..len]);
+                assert!(
+                    read == Err(Malformed) || read == Ok(described(&frame)),
+                    "after {len} octets: {read:?}"
+                );
+                check_any_octets::<A>(&octets[..len]);
+            }
+        });
+    }
+
+    fn arbitrary_octets_parse_or_are_malformed<A>() {
+        holds(vec(any::<u8>(), 0..200), |mut octets| {
+            check_any_octets::<A>(&octets);
+            // The right version takes the parser further.
+            if octets.len() > ETHERNET {
+                let version = if A::OCTETS == 4 { 0x40 } else { 0x60 };
+                octets[ETHERNET] = version | (octets[ETHERNET] & 0xf);
+                check_any_octets::<A>(&octets);
+            }
+        });
+    }
+
+    fn changed_octets_parse_or_are_malformed<A>() {
+        let changes = vec((any::<prop::sample::Index>(), any::<u8>()), 1..6);
+        holds((anything::<A>(), changes), |(frame, changes)| {
+            let mut octets = frame.build();
+            for (at, octet) in changes {
+                let at = ETHERNET + at.index(octets.len() - ETHERNET);
+                octets[at] = octet;
+                check_any_octets::<A>(&octets);
+            }
+        });
+    }
+
+    fn another_version_is_malformed<A>() {
+        let mut octets = Frame::<A>::new(A::pod(1), A::pod(2), L4::udp(1, 2, b"")).build();
+        for version in (0..16u8).filter(|v| *v != if A::OCTETS == 4 { 4 } else { 6 }) {
+            octets[ETHERNET] = version << 4 | (octets[ETHERNET] & 0xf);
+            assert_eq!(parsed::<A>(&octets), Err(Malformed), "version {version}");
+        }
+    }
+
+    fn a_tcp_header_that_claims_less_than_itself_is_malformed<A>() {
+        let frame = Frame::<A>::new(A::pod(1), A::pod(2), L4::tcp(1, 2, TcpFlags::SYN));
+        let mut octets = frame.build();
+        for words in 0..16u8 {
+            octets[ETHERNET + frame.ip_len() + 12] = words << 4;
+            let expected = if words < 5 { Err(Malformed) } else { Ok(described(&frame)) };
+            assert_eq!(parsed(&octets), expected, "data offset {words}");
+        }
+    }
+}
+
+#[test]
+fn only_a_syn_without_ack_or_rst_opens_a_connection() {
+    for flags in 0..=u8::MAX {
+        let [fin, syn, rst, ack] =
+            [TcpFlags::FIN, TcpFlags::SYN, TcpFlags::RST, TcpFlags::ACK].map(|f| flags & f != 0);
+        let read = TcpFlags(flags);
+        assert_eq!(read.opens(), syn && !ack && !rst, "{flags:#x}");
+        assert_eq!((read.fin(), read.rst()), (fin, rst), "{flags:#x}");
+    }
+}

@@ -1,0 +1,96 @@
+//! The answer to a refused packet against one that is made from scratch (S-30).
+
+use super::*;
+use crate::packet::{ETHERNET, TcpFlags, parse};
+use crate::testing::frame::internet_checksum;
+use crate::testing::strategies::{Family, holds, on_both_families, whole};
+use crate::testing::{Extension, Frame, L4, Part, refuse};
+
+fn answer<A: Family>(frame: &[u8]) -> Option<Vec<u8>> {
+    let packet = parse::<A>(frame, ETHERNET).ok()?;
+    refuse(frame, &packet)
+}
+
+fn small<A: Family>(l4: L4) -> Frame<A> {
+    Frame::new(A::pod(5), A::vip(10), l4)
+}
+
+on_both_families! {
+    fn the_answer_is_port_unreachable_from_the_destination_s30<A>() {
+        holds(whole::<A>(), |frame| {
+            if frame.ip_len() + frame.l4.quoted_len() > MAX_QUOTED {
+                return;
+            }
+            assert_eq!(answer::<A>(&frame.build()), Some(frame.port_unreachable()));
+        });
+    }
+
+    fn padding_of_the_link_is_not_quoted<A>() {
+        let frame = small::<A>(L4::udp(1, 2, b""));
+        let mut octets = frame.build();
+        octets.resize(100, 0xff);
+        assert_eq!(answer::<A>(&octets), Some(frame.port_unreachable()));
+    }
+
+    fn a_checksum_left_to_the_device_counts_as_the_device_will_complete_it<A>() {
+        holds(whole::<A>(), |frame| {
+            let partial = frame.build_with_partial_checksum();
+            let checksum_at = match frame.l4 {
+                L4::Tcp { .. } => 16,
+                L4::Udp { checksum: true, .. } => 6,
+                _ => return,
+            };
+            let Some(mut answer) = answer::<A>(&partial) else {
+                return;
+            };
+            // The device sums from the transport header to the end of what is sent, here of what is quoted.
+            let transport = answer.len() - frame.l4.quoted_len();
+            let completed = internet_checksum(&answer[transport..]).to_be_bytes();
+            answer[transport + checksum_at..][..2].copy_from_slice(&completed);
+
+            let mut refused = partial;
+            let at = ETHERNET + frame.ip_len() + checksum_at;
+            refused[at..][..2].copy_from_slice(&completed);
+            assert_eq!(answer, frame.port_unreachable_quoting(&refused));
+        });
+    }
+
+    fn a_datagram_without_a_checksum_is_quoted_without_one<A>() {
+        let frame = small::<A>(L4::Udp { source: 1, destination: 2, checksum: false, payload: vec![9; 3] });
+        assert_eq!(answer::<A>(&frame.build()), Some(frame.port_unreachable()));
+    }
+
+    fn parts_and_other_protocols_are_not_answered<A>() {
+        let mut part = small::<A>(L4::udp(1, 2, b"12345678"));
+        part.ip.part = Some(Part { identification: 1, offset: 0, more: true });
+        assert_eq!(answer::<A>(&part.build()), None);
+        let other = small::<A>(L4::Other { protocol: 132, payload: vec![0; 20] });
+        assert_eq!(answer::<A>(&other.build()), None);
+    }
+}
+
+#[test]
+fn ipv4_options_are_quoted() {
+    let mut frame = small::<[u8; 4]>(L4::tcp(40_000, 81, TcpFlags::SYN));
+    frame.ip.options = vec![7; 40];
+    assert_eq!(
+        answer::<[u8; 4]>(&frame.build()),
+        Some(frame.port_unreachable())
+    );
+}
+
+#[test]
+fn extension_headers_are_quoted_while_there_is_room() {
+    let with = |octets: usize| {
+        let mut frame = small::<[u8; 16]>(L4::tcp(40_000, 81, TcpFlags::SYN));
+        frame.ip.extensions = vec![Extension::Destination(vec![0; octets - 2])];
+        frame
+    };
+    let longest = MAX_QUOTED - 40 - 20;
+    let fits = with(longest & !7);
+    assert_eq!(
+        answer::<[u8; 16]>(&fits.build()),
+        Some(fits.port_unreachable())
+    );
+    assert_eq!(answer::<[u8; 16]>(&with((longest & !7) + 8).build()), None);
+}

@@ -1,0 +1,94 @@
+//! Rewritten frames against frames that are built from scratch for the new end.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::addr::Port;
+use crate::packet::{ETHERNET, parse};
+use crate::testing::strategies::{Family, anything, holds, on_both_families, whole};
+use crate::testing::{Frame, L4, Part};
+
+fn to<A>(side: Side, address: A, port: u16) -> Rewrite<A> {
+    Rewrite {
+        side,
+        to: Endpoint {
+            address,
+            port: Port::new(port),
+        },
+    }
+}
+
+fn applied<A: Family>(frame: &[u8], rewrite: &Rewrite<A>) -> Vec<u8> {
+    let mut octets = frame.to_vec();
+    let packet = parse::<A>(frame, ETHERNET).expect("a frame that parses");
+    apply(&mut octets, &packet, rewrite);
+    octets
+}
+
+fn sides() -> impl Strategy<Value = Side> {
+    prop_oneof![Just(Side::Source), Just(Side::Destination)]
+}
+
+/// The checksum field of a UDP frame without options.
+fn udp_checksum<A: Family>(octets: &[u8]) -> [u8; 2] {
+    let at = ETHERNET + if A::OCTETS == 4 { 20 } else { 40 } + 6;
+    [octets[at], octets[at + 1]]
+}
+
+on_both_families! {
+    fn a_rewritten_frame_is_the_one_built_for_the_new_end<A>() {
+        holds((whole::<A>(), sides(), any::<A>(), any::<u16>()), |(frame, side, address, port)| {
+            let expected = match side {
+                Side::Source => frame.with_source(address, port),
+                Side::Destination => frame.with_destination(address, port),
+            };
+            assert_eq!(applied(&frame.build(), &to(side, address, port)), expected.build());
+        });
+    }
+
+    fn there_and_back_restores_every_octet<A>() {
+        holds((whole::<A>(), any::<A>(), any::<u16>()), |(frame, address, port)| {
+            let there = applied(&frame.build(), &to(Side::Destination, address, port));
+            let (_, old_port) = frame.l4.ports().unwrap();
+            let back = applied(&there, &to(Side::Destination, frame.ip.destination, old_port));
+            assert_eq!(back, frame.build());
+        });
+    }
+
+    fn padding_of_the_link_stays<A>() {
+        let frame = Frame::<A>::new(A::pod(1), A::vip(1), L4::udp(7, 80, b"odd"));
+        let padded = [frame.build(), vec![0xaa; 9]].concat();
+        let expected = [frame.with_destination(A::pod(2), 8080).build(), vec![0xaa; 9]].concat();
+        assert_eq!(applied(&padded, &to(Side::Destination, A::pod(2), 8080)), expected);
+    }
+
+    fn a_datagram_without_a_checksum_gets_none<A>() {
+        let l4 = L4::Udp { source: 7, destination: 80, checksum: false, payload: vec![1, 2, 3] };
+        let frame = Frame::<A>::new(A::pod(1), A::vip(1), l4);
+        let octets = applied(&frame.build(), &to(Side::Destination, A::pod(2), 8080));
+        assert_eq!(udp_checksum::<A>(&octets), [0, 0]);
+        assert_eq!(octets, frame.with_destination(A::pod(2), 8080).build());
+    }
+
+    fn a_computed_zero_is_sent_as_all_ones<A>() {
+        // Data that is the checksum of the rest brings the sum to all ones, and the checksum to zero.
+        let there = |payload: &[u8]| {
+            Frame::<A>::new(A::pod(1), A::pod(2), L4::udp(7, 8080, payload)).build()
+        };
+        let payload = udp_checksum::<A>(&there(&[0, 0]));
+        assert_eq!(udp_checksum::<A>(&there(&payload)), [0xff, 0xff]);
+
+        let frame = Frame::<A>::new(A::pod(1), A::vip(1), L4::udp(7, 80, &payload));
+        let octets = applied(&frame.build(), &to(Side::Destination, A::pod(2), 8080));
+        assert_eq!(octets, there(&payload));
+        let back = applied(&octets, &to(Side::Destination, A::vip(1), 80));
+        assert_eq!(back, frame.build());
+    }
+
+    fn what_has_no_ports_is_not_touched<A>() {
+        holds(anything::<A>(), |mut frame| {
+            frame.ip.part = Some(Part { identification: 9, offset: 0, more: true });
+            assert_eq!(applied(&frame.build(), &to(Side::Source, A::vip(1), 80)), frame.build());
+        });
+    }
+}
