@@ -22,6 +22,9 @@ use crate::resolve::ResolvedPort;
 use actual::Actual;
 use backoff::Backoff;
 
+/// How many failed writes of one pass are logged; the outcome holds one of each Service.
+const LOGGED_FAILURES: usize = 10;
+
 /// What a reconcile has come to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -203,7 +206,9 @@ impl<M: Maps> Reconciler<M> {
                 match result {
                     Ok(()) => self.succeeded(step, &mut pass),
                     Err(error) => {
-                        warn!(%error, "a write failed");
+                        if pass.failures.len() < LOGGED_FAILURES {
+                            warn!(%error, "a write failed");
+                        }
                         failed.extend(step.owners.iter().filter(|owner| **owner != 0));
                         self.touch_again(step);
                         let owners = step.owners;
@@ -265,16 +270,7 @@ impl<M: Maps> Reconciler<M> {
             let Some(service) = self.desired.service_of(failure.owners[0]).cloned() else {
                 continue;
             };
-            let worked_before = |at: &FrontendAt| {
-                let row = self
-                    .actual
-                    .rows
-                    .frontends
-                    .get(at)
-                    .filter(|_| !pass.created.contains(at));
-                row.is_some_and(|row| self.desired.service_of(row.service_id()) == Some(&service))
-            };
-            if self.desired.frontends_of(&service).any(worked_before) {
+            if self.is_served(&service, &pass.created) {
                 continue;
             }
             let problem = write_problem(&service, Consequence::Removed, &failure.error);
@@ -282,6 +278,17 @@ impl<M: Maps> Reconciler<M> {
             any = true;
         }
         any
+    }
+
+    /// Whether the maps hold a frontend of a Service, those left out that are in `except`.
+    fn is_served(&self, service: &ObjectName, except: &HashSet<FrontendAt>) -> bool {
+        self.desired
+            .frontends_of(service)
+            .filter(|at| !except.contains(at))
+            .any(|at| {
+                let row = self.actual.rows.frontends.get(at);
+                row.is_some_and(|row| self.desired.service_of(row.service_id()) == Some(service))
+            })
     }
 
     fn write_problems(&self, failures: &[Failure]) -> Vec<Problem> {
@@ -295,7 +302,12 @@ impl<M: Maps> Reconciler<M> {
             if let Some(service) = owner
                 && seen.insert(service)
             {
-                problems.push(write_problem(service, Consequence::Kept, &failure.error));
+                let consequence = if self.is_served(service, &HashSet::new()) {
+                    Consequence::Kept
+                } else {
+                    Consequence::Removed
+                };
+                problems.push(write_problem(service, consequence, &failure.error));
             }
         }
         problems

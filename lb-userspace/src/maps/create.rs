@@ -1,7 +1,7 @@
 //! Makes and pins all maps without any program, in the shapes of [`crate::maps::spec`].
 //!
 //! Tests and tools need maps where there is no BPF object. Maps made here carry no type information (BTF): `bpftool`
-//! shows their rows as plain bytes. The agent's maps are made by [`crate`]'s loader, from the object.
+//! shows their rows as plain bytes. The agent's maps are made by [`crate::datapath`], from the object.
 
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! Opens pinned maps, with the check of their shape that aya does not make.
 
 use std::ffi::CString;
+use std::hash::Hash;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -35,7 +36,10 @@ pub struct Pins<'a> {
 
 impl Pins<'_> {
     /// Opens a hash map.
-    pub fn table<K: Pod, V: Pod>(&self, name: &'static str) -> Result<Table<K, V>, MapError> {
+    pub fn table<K: Pod + Eq + Hash, V: Pod>(
+        &self,
+        name: &'static str,
+    ) -> Result<Table<K, V>, MapError> {
         let spec = spec(name);
         let (data, shape) = self.open(&spec)?;
         let map = match spec.kind {

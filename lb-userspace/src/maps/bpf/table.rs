@@ -1,6 +1,7 @@
 //! One hash map.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::io;
 
 use aya::maps::{HashMap, MapData};
@@ -17,7 +18,7 @@ pub struct Table<K, V> {
     map: HashMap<MapData, Wire<K>, Wire<V>>,
 }
 
-impl<K: Pod, V: Pod> Table<K, V> {
+impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
     /// Wraps an open map.
     pub fn new(
         name: &'static str,
@@ -38,14 +39,14 @@ impl<K: Pod, V: Pod> Table<K, V> {
 
     /// Shows every row to `visit`, each key once.
     pub fn each(&self, visit: &mut dyn FnMut(K, V)) -> Result<(), MapError> {
-        let mut seen: HashSet<Vec<u8>> = HashSet::new();
+        let mut seen: HashSet<K> = HashSet::new();
         // The kernel starts again from the first key when the current one is deleted under us (htab_map_get_next_key in
         // kernel/bpf/hashtab.c), so a busy LRU map might be walked for ever.
         let mut steps = 4 * u64::from(self.max_entries) + 16;
         for row in self.map.iter() {
             match row {
                 Ok((Wire(key), Wire(value))) => {
-                    if seen.insert(bytemuck::bytes_of(&key).to_vec()) {
+                    if seen.insert(key) {
                         visit(key, value);
                     }
                 }
