@@ -2,6 +2,7 @@
 
 mod build_ebpf;
 mod ci;
+mod demo;
 mod setup;
 mod step;
 mod test;
@@ -27,6 +28,8 @@ struct Cli {
 enum Verb {
     /// Compile the BPF object into target/bpf/lb-ebpf.o, its toolchain included
     BuildEbpf,
+    /// Show a web application's Services at work, in network namespaces; --keep leaves it up
+    Demo(demo::Options),
     /// Run every level of tests, or only the named ones
     Test(test::Options),
     /// Check formatting and lints, then run every level of tests
@@ -38,6 +41,7 @@ enum Verb {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::BuildEbpf => build_ebpf::run().map(drop),
+        Verb::Demo(options) => demo::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Ci => ci::run(),
         Verb::Setup(options) => setup::run(&options),
