@@ -157,3 +157,6 @@ fn ending(flags: Option<TcpFlags>, fin: FlowState) -> FlowState {
         _ => FlowState::NEW,
     }
 }
+
+#[cfg(test)]
+mod tests;

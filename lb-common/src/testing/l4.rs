@@ -142,7 +142,7 @@ impl L4 {
                 octets.extend(source.to_be_bytes());
                 octets.extend(destination.to_be_bytes());
                 octets.extend(sequence.to_be_bytes());
-                let data_offset = ((20 + options.len()) / 4 << 4) as u8;
+                let data_offset = ((20 + options.len()) / 4 * 16) as u8;
                 octets.extend([0, 0, 0, 1, data_offset, *flags]);
                 octets.extend([0x72, 0x10, 0, 0, 0, 0]);
                 octets.extend(options);

@@ -23,16 +23,16 @@ macro_rules! on_both_families {
         mod $name {
             use super::*;
 
-            fn check<$family: $crate::testing::strategies::Family>() $body
+            fn in_family<$family: $crate::testing::strategies::Family>() $body
 
             #[test]
             fn v4() {
-                check::<[u8; 4]>();
+                in_family::<[u8; 4]>();
             }
 
             #[test]
             fn v6() {
-                check::<[u8; 16]>();
+                in_family::<[u8; 16]>();
             }
         }
     )+};

@@ -1,0 +1,99 @@
+//! Flows that would look alike to a backend, and tables without room.
+
+use super::*;
+use crate::testing::strategies::on_both_families;
+
+/// VIPs 10 and 11, both served by the same pods on the same port.
+fn two_frontends<A: Family>(protocol: Protocol, pods: u8) -> MemoryDataplane<A> {
+    let mut dp = MemoryDataplane::new();
+    dp.serve(1, A::vip(10), 80, protocol, &endpoints(pods));
+    dp.serve(2, A::vip(11), 80, protocol, &endpoints(pods));
+    dp
+}
+
+fn to_vip<A: Family>(n: u8, l4: L4) -> Frame<A> {
+    Frame::new(A::pod(100), A::vip(n), l4)
+}
+
+/// Answers the frame from `backend`, and holds that the answer comes from the VIP that the frame went to.
+#[track_caller]
+fn assert_answer_comes_back<A: Family>(dp: &MemoryDataplane<A>, frame: &Frame<A>, backend: A) {
+    let mut octets = frame.with_destination(backend, 8080).reversed().build();
+    dp.receive(&mut octets);
+    assert_eq!(octets, frame.reversed().build());
+}
+
+on_both_families! {
+    fn one_client_port_through_two_frontends_goes_to_two_backends<A>() {
+        let dp = two_frontends::<A>(Protocol::Tcp, 3);
+        let mut dropped = 0;
+        for port in 40_000..40_300 {
+            let first = to_vip(10, L4::tcp(port, 80, SYN));
+            let second = to_vip(11, L4::tcp(port, 80, SYN));
+            let (a, _) = forwarded(&dp, &first);
+            let verdict = send(&dp, &second);
+            // Where the next slots are the same backend's as well.
+            if verdict.reason == Reason::TupleClash {
+                dropped += 1;
+                continue;
+            }
+            assert_ne!(verdict.rewrite.to.address, a);
+            assert_answer_comes_back(&dp, &first, a);
+            assert_answer_comes_back(&dp, &second, verdict.rewrite.to.address);
+        }
+        assert!(dropped <= 300 / 50, "{dropped} of 300 found no other backend");
+        assert_no_half_flow(&dp);
+    }
+
+    fn a_tuple_that_the_only_backend_has_already_drops<A>() {
+        let dp = two_frontends::<A>(Protocol::Tcp, 1);
+        let first = to_vip(10, L4::tcp(40_000, 80, SYN));
+        forwarded(&dp, &first);
+        let verdict = send(&dp, &to_vip(11, L4::tcp(40_000, 80, SYN)));
+        assert_eq!((verdict.action, verdict.reason), (Action::Drop, Reason::TupleClash));
+        assert_answer_comes_back(&dp, &first, A::pod(1));
+    }
+
+    fn a_closed_connection_leaves_its_tuple_to_another_frontend<A>() {
+        let dp = two_frontends::<A>(Protocol::Tcp, 1);
+        answered(&dp, &to_vip(10, L4::tcp(40_000, 80, SYN)), RST | ACK);
+        let second = to_vip(11, L4::tcp(40_000, 80, SYN));
+        assert_eq!(forwarded(&dp, &second), (A::pod(1), Reason::NewFlow));
+        assert_answer_comes_back(&dp, &second, A::pod(1));
+    }
+
+    fn a_connection_that_was_never_answered_keeps_its_tuple_for_120_seconds<A>() {
+        let dp = two_frontends::<A>(Protocol::Tcp, 1);
+        let second = to_vip(11, L4::tcp(40_000, 80, SYN));
+        forwarded(&dp, &to_vip(10, L4::tcp(40_000, 80, SYN)));
+        dp.advance(120);
+        assert_eq!(send(&dp, &second).reason, Reason::TupleClash);
+        dp.advance(1);
+        assert_eq!(forwarded(&dp, &second).1, Reason::NewFlow);
+    }
+
+    fn an_established_connection_keeps_its_tuple_for_a_day_s53<A>() {
+        let dp = two_frontends::<A>(Protocol::Tcp, 1);
+        let second = to_vip(11, L4::tcp(40_000, 80, SYN));
+        answered(&dp, &to_vip(10, L4::tcp(40_000, 80, SYN)), SYN | ACK);
+        dp.advance(24 * 3600);
+        assert_eq!(send(&dp, &second).reason, Reason::TupleClash);
+        dp.advance(1);
+        assert_eq!(forwarded(&dp, &second).1, Reason::NewFlow);
+    }
+
+    fn a_full_table_drops_and_leaves_no_half_flow<A>() {
+        for capacity in [0, 1, 2, 3, 7] {
+            let (mut dp, _) = serving::<A>(Protocol::Tcp, 3);
+            dp.flows.capacity = capacity;
+            let verdicts: Vec<_> = (40_000..40_010).map(|port| send(&dp, &segment(port, SYN))).collect();
+            let entered = capacity / 2;
+            assert!(verdicts[..entered].iter().all(|v| v.reason == Reason::NewFlow));
+            for verdict in &verdicts[entered..] {
+                assert_eq!((verdict.action, verdict.reason), (Action::Drop, Reason::FlowTableFull));
+            }
+            assert_eq!(dp.flows.entries.borrow().len(), entered * 2);
+            assert_no_half_flow(&dp);
+        }
+    }
+}
