@@ -148,6 +148,16 @@ fn record<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, seen: FlowState, now: u
     }
 }
 
+/// Forgets a flow on both sides, and the second flow of a hairpin. A function of its own: the second flow takes its room
+/// on a BPF program's stack only while this runs.
+#[inline(never)]
+fn forget<D: Dataplane>(dp: &D, flow: &Flow<D::Address>) {
+    dp.flows().remove(flow);
+    if flow.is_hairpin() {
+        dp.flows().remove(&flow.mirrored());
+    }
+}
+
 /// What a segment says about the end of its connection; `fin` is the bit of the sender's side.
 #[inline(always)]
 fn ending(flags: Option<TcpFlags>, fin: FlowState) -> FlowState {

@@ -1,7 +1,7 @@
 //! Packets from a pod: to a Service, or to anything else.
 
 use super::select::{self, First};
-use super::{Dataplane, Verdict, ending, is_idle, record};
+use super::{Dataplane, Verdict, ending, forget, is_idle, record};
 use crate::addr::{Address, Protocol};
 use crate::conntrack::{Flow, FlowState, FlowTable, Tuple};
 use crate::frontend::FrontendKey;
@@ -53,10 +53,7 @@ fn balance<D: Dataplane>(
                 return Verdict::rewrite(towards_backend(&flow), Reason::Forward);
             }
             Standing::Renew(reason) => {
-                dp.flows().remove(&flow);
-                if flow.is_hairpin() {
-                    dp.flows().remove(&flow.mirrored());
-                }
+                forget(dp, &flow);
                 reason
             }
         },

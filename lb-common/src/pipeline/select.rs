@@ -1,7 +1,7 @@
 //! The first packet of a flow: frontend → slot → backend, and a new entry.
 
 use super::forward::towards_backend;
-use super::{Dataplane, Verdict, ending, is_idle};
+use super::{Dataplane, Verdict, ending, forget, is_idle};
 use crate::addr::Address;
 use crate::conntrack::{Chosen, Flow, FlowState, FlowTable, Tuple};
 use crate::frontend::{Frontend, FrontendKey};
@@ -65,7 +65,7 @@ pub(super) fn backend<D: Dataplane>(
             endpoint: backend.endpoint(),
         };
         let flow = Flow::new(tuple, &chosen, state(&first), first.now);
-        if is_taken(dp, &flow, first.now) {
+        if !take_tuple(dp, &flow, first.now) {
             outcome = Reason::TupleClash;
             continue;
         }
@@ -105,18 +105,23 @@ fn state(first: &First) -> FlowState {
     }
 }
 
-/// Whether the backend already answers the same client port for another frontend: two connections would be one tuple to
-/// it, and its replies could not be told apart.
+/// Whether a flow may have its tuple at the backend. While the backend answers the same client port for another frontend
+/// it may not: two connections would be one tuple to it, and its replies could not be told apart.
+///
+/// A flow that is over loses its tuple and is forgotten on both sides, so that none of its late packets takes it back.
 #[inline(always)]
-fn is_taken<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
-    match dp.flows().find_from_backend(&flow.from_backend()) {
-        Some(other) => {
-            other.frontend() != flow.frontend()
-                && !other.state().is_closed()
-                && !is_idle(dp, &other, now)
-        }
-        None => false,
+fn take_tuple<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
+    let Some(other) = dp.flows().find_from_backend(&flow.from_backend()) else {
+        return true;
+    };
+    if other.frontend() == flow.frontend() {
+        return true;
     }
+    if !other.state().is_closed() && !is_idle(dp, &other, now) {
+        return false;
+    }
+    forget(dp, &other);
+    true
 }
 
 #[inline(always)]

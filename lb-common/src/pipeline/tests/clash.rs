@@ -96,4 +96,49 @@ on_both_families! {
             assert_no_half_flow(&dp);
         }
     }
+
+    fn a_flow_whose_tuple_was_taken_over_does_not_take_it_back<A>() {
+        // A UDP flow and a finished connection, each displaced, then used again from the same port.
+        let dp = two_frontends::<A>(Protocol::Udp, 1);
+        let [first, second] = [10, 11].map(|vip| to_vip(vip, L4::udp(40_000, 80, b"question")));
+        answered(&dp, &first, 0);
+        dp.advance(121);
+        answered(&dp, &second, 0);
+        assert_eq!(send(&dp, &first).reason, Reason::TupleClash);
+        assert_answer_comes_back(&dp, &second, A::pod(1));
+        assert_no_half_flow(&dp);
+
+        let dp = two_frontends::<A>(Protocol::Tcp, 1);
+        let [first, second] = [10, 11].map(|vip| to_vip(vip, L4::tcp(40_000, 80, SYN)));
+        answered(&dp, &first, RST | ACK);
+        answered(&dp, &second, SYN | ACK);
+        assert_eq!(send(&dp, &first).reason, Reason::TupleClash);
+        assert_answer_comes_back(&dp, &second, A::pod(1));
+        assert_no_half_flow(&dp);
+    }
+
+    fn a_late_segment_of_a_displaced_connection_reaches_nobody<A>() {
+        let dp = two_frontends::<A>(Protocol::Tcp, 1);
+        answered(&dp, &to_vip(10, L4::tcp(40_000, 80, SYN)), SYN | ACK);
+        answered(&dp, &to_vip(10, L4::tcp(40_000, 80, FIN_ACK)), FIN_ACK);
+        let second = to_vip(11, L4::tcp(40_000, 80, SYN));
+        answered(&dp, &second, SYN | ACK);
+        dp.advance(1);
+        for flags in [ACK, FIN_ACK, RST] {
+            let verdict = send(&dp, &to_vip(10, L4::tcp(40_000, 80, flags)));
+            assert_eq!((verdict.action, verdict.reason), (Action::Drop, Reason::TupleClash));
+            assert_answer_comes_back(&dp, &second, A::pod(1));
+        }
+    }
+
+    fn a_displaced_hairpin_is_forgotten_whole_s42<A>() {
+        let dp = two_frontends::<A>(Protocol::Udp, 1);
+        let [first, second] = [10, 11]
+            .map(|vip| Frame::<A>::new(A::pod(1), A::vip(vip), L4::udp(40_000, 80, b"question")));
+        send(&dp, &first);
+        dp.advance(121);
+        send(&dp, &second);
+        assert_eq!(dp.flows.entries.borrow().len(), 4);
+        assert_no_half_flow(&dp);
+    }
 }
