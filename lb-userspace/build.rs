@@ -10,10 +10,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={OBJECT}");
 
-    let object = match env::var_os(OBJECT) {
-        Some(path) => PathBuf::from(path),
-        None => default_object(),
-    };
+    let given = env::var_os(OBJECT).map(PathBuf::from);
+    let is_given = given.is_some();
+    let object = given.unwrap_or_else(default_object);
     // The path ends up in include_bytes!, which would take a relative one from the source file's folder.
     let object = std::path::absolute(&object).unwrap_or(object);
 
@@ -29,7 +28,7 @@ fn main() {
     );
     // A watched file that does not exist makes cargo rebuild the crate every time; its folder is watched instead.
     if let Some(folder) = object.parent()
-        && fs::create_dir_all(folder).is_ok()
+        && (is_given || fs::create_dir_all(folder).is_ok())
     {
         println!("cargo::rerun-if-changed={}", folder.display());
     }

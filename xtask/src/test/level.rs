@@ -9,7 +9,7 @@ pub enum Level {
     Host,
     /// Manifests in, map dumps out, on in-memory and on real maps
     Scenarios,
-    /// Single packets through the loaded programs (BPF_PROG_TEST_RUN)
+    /// Loading, pinning and attaching; single packets through the loaded programs (BPF_PROG_TEST_RUN)
     Packets,
     /// Real connections in network namespaces
     Traffic,
@@ -43,7 +43,7 @@ impl Level {
         match self {
             Self::Host => "unit and property tests",
             Self::Scenarios => "manifests in, map dumps out",
-            Self::Packets => "single packets through the loaded programs",
+            Self::Packets => "the programs in the kernel, single packets through them",
             Self::Traffic => "real connections in network namespaces",
         }
     }
@@ -58,10 +58,14 @@ impl Level {
         match self {
             Self::Host => &[
                 &["--workspace", "--exclude", "lab", "--lib", "--bins"],
+                &["--package", "lb-common", "--test", "*"],
                 &["--workspace", "--doc"],
             ],
             Self::Scenarios => &[&["--workspace", "--test", "scenarios"]],
-            Self::Packets => &[&["--workspace", "--test", "packets"]],
+            Self::Packets => &[
+                &["--workspace", "--test", "datapath"],
+                &["--workspace", "--test", "packets"],
+            ],
             Self::Traffic => &[&["--package", "lab"], &["--workspace", "--test", "traffic"]],
         }
     }
