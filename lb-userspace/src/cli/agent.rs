@@ -1,5 +1,6 @@
 //! `lb agent`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -77,6 +78,7 @@ pub(super) fn run(args: Args, bpffs: PathBuf) -> Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let config = config(args, bpffs)?;
     // One thread does all the work, in the order in which it comes; system calls that may wait have threads of their own.

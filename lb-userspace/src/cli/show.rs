@@ -1,6 +1,7 @@
 //! The commands that print what the maps hold. They need no agent, and change nothing but for `cleanup`.
 
 use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -64,9 +65,13 @@ fn open(bpffs: &Path) -> Result<BpfMaps> {
 }
 
 fn print<T: Serialize + Display>(view: &T, output: Output) -> Result<()> {
-    match output.output {
-        Form::Text => print!("{view}"),
-        Form::Json => println!("{}", serde_json::to_string_pretty(view)?),
+    let text = match output.output {
+        Form::Text => view.to_string(),
+        Form::Json => serde_json::to_string_pretty(view)? + "\n",
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Who reads only the first lines (`| head`) has what it wants.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write the output"),
     }
-    Ok(())
 }
