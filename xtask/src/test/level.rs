@@ -58,7 +58,6 @@ impl Level {
         match self {
             Self::Host => &[
                 &["--workspace", "--exclude", "lab", "--lib", "--bins"],
-                &["--package", "lb-common", "--test", "*"],
                 &["--workspace", "--doc"],
             ],
             Self::Scenarios => &[&["--workspace", "--test", "scenarios"]],
