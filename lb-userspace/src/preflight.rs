@@ -164,8 +164,8 @@ fn features(facts: &Facts) -> Vec<Finding> {
 fn cgroup2(facts: &Facts) -> Option<Finding> {
     facts.cgroup2.is_none().then(|| {
         Finding::degraded(
-            "no cgroup v2 hierarchy is mounted, so clients on the node itself can't be served: mount one with `mount -t cgroup2 \
-             cgroup2 /sys/fs/cgroup/unified`",
+            "no cgroup v2 hierarchy is mounted: pods are served all the same, but programs for the node's own processes have \
+             nowhere to attach; mount one with `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified`",
         )
     })
 }
