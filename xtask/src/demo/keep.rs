@@ -139,7 +139,6 @@ fn look_around(cluster: &Cluster, lb: &Path) -> Result<String> {
   {lb} --bpffs {bpffs} conntrack list -o json
   bpftool map dump pinned {pins}/frontends_v4
   ip netns exec {node} bpftool net
-  ip netns exec {node} tcpdump -ni any port 80
 
   tail -f {logs}
   ls {manifests}      (the agents follow every change here)

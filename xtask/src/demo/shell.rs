@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lab::{Command, Netns};
@@ -77,7 +76,6 @@ pub struct Ran {
     /// What it printed, errors last.
     pub output: String,
     pub succeeded: bool,
-    pub took: Duration,
 }
 
 impl Ran {
@@ -95,9 +93,7 @@ pub fn run(netns: &Netns, place: &str, dns: Dns, words: &[&str]) -> Result<Ran> 
     let (program, arguments) = words.split_first().context("no command")?;
     let mut command = netns.command(program);
     dns.show_to(command.args(arguments));
-    let start = Instant::now();
     let output = command.output()?;
-    let took = start.elapsed();
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text += &String::from_utf8_lossy(&output.stderr);
     Ok(Ran {
@@ -109,7 +105,6 @@ pub fn run(netns: &Netns, place: &str, dns: Dns, words: &[&str]) -> Result<Ran> 
             .join(" "),
         output: text,
         succeeded: output.status.success(),
-        took,
     })
 }
 

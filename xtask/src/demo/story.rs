@@ -12,6 +12,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::cluster::Cluster;
+use super::servers::last_lines;
 use super::talk::Talk;
 
 /// Makes the cluster and tells all chapters. The cluster is there as long as the result's first part; the second one is
@@ -22,12 +23,23 @@ use super::talk::Talk;
 pub fn tell(lb: &Path) -> Result<(Cluster, Result<String>)> {
     let mut talk = Talk::default();
     let mut cluster = opening::pods(lb, &mut talk)?;
-    opening::agents(&mut cluster, &mut talk)?;
-    requests::by_name_and_by_vip(&cluster, &mut talk)?;
-    requests::spread(&cluster, &mut talk)?;
-    churn::pods_come_and_go(&mut cluster, &mut talk)?;
-    restart::the_agents_are_killed(&mut cluster, &mut talk)?;
-    borders::what_is_refused(&mut cluster, &mut talk)?;
-    inside::what_the_kernel_holds(&cluster, &mut talk)?;
+    let told = chapters(&mut cluster, &mut talk);
+    if told.is_err() || talk.has_failed() {
+        println!();
+        for agent in &cluster.agents {
+            println!("{}", last_lines(agent.log()));
+        }
+    }
+    told?;
     Ok((cluster, talk.verdict()))
+}
+
+fn chapters(cluster: &mut Cluster, talk: &mut Talk) -> Result<()> {
+    opening::agents(cluster, talk)?;
+    requests::by_name_and_by_vip(cluster, talk)?;
+    requests::spread(cluster, talk)?;
+    churn::pods_come_and_go(cluster, talk)?;
+    restart::the_agents_are_killed(cluster, talk)?;
+    borders::what_is_refused(cluster, talk)?;
+    inside::what_the_kernel_holds(cluster, talk)
 }

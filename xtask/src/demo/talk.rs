@@ -61,6 +61,11 @@ impl Talk {
         }
     }
 
+    /// Whether a claim did not hold so far.
+    pub fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
     /// Whether every claim held, as the last line of all.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ pub fn pods_come_and_go(cluster: &mut Cluster, talk: &mut Talk) -> Result<()> {
     let (before, after) = answered;
     talk.claim(
         format!(
-            "once the nodes knew, {GOING} answered {} more of the requests already on their way to it, and then none",
+            "once both nodes knew, {GOING} ended {} requests that were under way, and got no other",
             after - before
         ),
         after - before <= CONCURRENCY as u64 && report.of(GOING) == after,

@@ -27,27 +27,39 @@ pub fn the_agents_are_killed(cluster: &mut Cluster, talk: &mut Talk) -> Result<(
             .iter()
             .try_for_each(|load| load.wait_for_more(count, PATIENCE))
     };
-    let total = || loads.iter().map(|load| load.report().total).sum::<u64>();
+    let answered = || {
+        loads
+            .iter()
+            .map(|load| load.report().answered())
+            .sum::<u64>()
+    };
     more(PHASE)?;
 
     let before: Vec<Incarnation> = each(cluster, |agent| agent.incarnation())?;
     each(cluster, Agent::kill)?;
-    let dead_from = total();
+    let dead_from = answered();
     more(PHASE)?;
     let kept_without = kept.request().map(|answer| answer.pod);
-    let dead_to = total();
+    let dead_to = answered();
     talk.say(format!(
         "no agent runs: {} requests were answered meanwhile, IPv4 and IPv6",
         dead_to - dead_from
     ));
 
     each(cluster, Agent::start)?;
-    for (agent, before) in cluster.agents.iter_mut().zip(before) {
-        agent.wait_for_successor(before)?;
+    let mut successors = Vec::new();
+    for (agent, before) in cluster.agents.iter_mut().zip(&before) {
+        agent.wait_for_successor(*before)?;
+        successors.push(agent.incarnation()?);
     }
     more(PHASE)?;
     let kept_after = kept.request().map(|answer| answer.pod);
-    talk.say("new agents run: they have taken over the maps and links that were there");
+    for ((agent, before), after) in cluster.agents.iter().zip(&before).zip(&successors) {
+        talk.say(format!(
+            "{}: process {} took over the maps of process {}; completed writes went on from {} to {}",
+            agent.node, after.process, before.process, before.generation, after.generation
+        ));
+    }
 
     for (load, family) in loads.into_iter().zip(["IPv4", "IPv6"]) {
         let report = load.stop()?;
