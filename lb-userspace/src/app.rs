@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::datapath::{Attach, Datapath, Links, Loader, PinOutcome, PinPaths, Sizes, object};
+use crate::datapath::{Attach, Datapath, Links, Loader, PinOutcome, PinPaths, object};
 use crate::devices::{DeviceFollower, DeviceWatcher, Selector};
 use crate::maps::bpf::{Access, BpfMaps};
-use crate::maps::{Maps, Op};
+use crate::maps::{Limits, Maps, Op};
 use crate::model::index::Index;
 use crate::preflight;
 use crate::reconciler::Reconciler;
@@ -44,8 +44,8 @@ pub struct Config {
     pub devices: Selector,
     /// How programs are attached.
     pub attach: Attach,
-    /// Sizes of the maps.
-    pub sizes: Sizes,
+    /// How much the maps are to hold.
+    pub limits: Limits,
 }
 
 /// Where the cluster's objects come from.
@@ -71,7 +71,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut datapath = Loader {
         object: object::embedded()?,
         paths: &paths,
-        sizes: config.sizes,
+        limits: config.limits,
     }
     .load()
     .context("cannot load the data plane")?;

@@ -19,10 +19,10 @@ mod ticks;
 
 pub use cleanup::{Cleanup, CleanupError, cleanup};
 pub use links::{Attach, Change, LinkError, Links, Mechanism, Side};
-pub use load::{Datapath, LoadError, LoadedProgram, Loader, Programs, Sizes};
+pub use load::{Datapath, LoadError, LoadedProgram, Loader, Programs};
 pub use memlock::{Memlock, raise_memlock};
 pub use pins::{
-    CopyReport, Found, MapShape, PinError, PinOutcome, PinPaths, PinState, other_layouts, states,
+    CopyReport, Found, PinError, PinOutcome, PinPaths, PinState, other_layouts, states,
 };
 pub use ticks::Ticks;
 

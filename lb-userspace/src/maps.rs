@@ -18,7 +18,7 @@ use lb_common::service::ServiceName;
 
 pub use error::MapError;
 pub use row::{BackendKey, BackendRow, FlowRow, FrontendAt};
-pub use spec::Limits;
+pub use spec::{LimitError, Limits, Shape};
 
 /// One write.
 #[derive(Clone, PartialEq, Eq, Debug)]

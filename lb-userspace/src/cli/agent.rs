@@ -9,8 +9,9 @@ use lb_common::layout::limit;
 use tracing_subscriber::EnvFilter;
 
 use crate::app::{self, Config, Source};
-use crate::datapath::{Attach, Sizes};
+use crate::datapath::Attach;
 use crate::devices::Selector;
+use crate::maps::Limits;
 
 /// Options of `lb agent`.
 #[derive(clap::Args, Debug)]
@@ -112,7 +113,7 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             AttachArg::Tcx => Attach::Tcx,
             AttachArg::Clsact => Attach::Clsact,
         },
-        sizes: Sizes {
+        limits: Limits {
             frontends: args.max_frontends,
             backends: args.max_backends,
             slots: args.max_slots,

@@ -18,6 +18,8 @@ use std::{
 
 use nix::libc;
 
+use crate::maps::Shape;
+
 pub(super) use raw_map::{RawMap, Write};
 
 const OBJ_PIN: u32 = 6;
@@ -70,6 +72,18 @@ pub(super) struct MapInfo {
     pub(super) btf_key_type_id: u32,
     pub(super) btf_value_type_id: u32,
     reserved: u32,
+}
+
+impl From<MapInfo> for Shape {
+    fn from(info: MapInfo) -> Self {
+        Self {
+            kind: info.map_type,
+            key_size: info.key_size,
+            value_size: info.value_size,
+            flags: info.flags,
+            max_entries: info.max_entries,
+        }
+    }
 }
 
 /// The start of `struct bpf_link_info`, with the union's meaning for tcx.

@@ -1,7 +1,6 @@
 //! Loads the programs with their pinned maps. Attaches nothing and writes no entry but the agent's own `config`.
 
 mod secret;
-mod sizes;
 
 use std::{
     collections::BTreeMap,
@@ -17,13 +16,11 @@ use tracing::{info, warn};
 use super::{
     bpf,
     object::{self, ObjectError},
-    pins::{
-        self, CarryOver, CopyReport, MapShape, PinError, PinOutcome, PinPaths, PinState, Prepared,
-    },
+    pins::{self, CarryOver, CopyReport, PinError, PinOutcome, PinPaths, PinState, Prepared},
     raise_memlock,
     ticks::Ticks,
 };
-pub use sizes::{SizeError, Sizes};
+use crate::maps::spec::{self, LimitError, Limits, Shape};
 
 /// Program that sees packets from a workload.
 const FROM_WORKLOAD: &str = "from_workload";
@@ -36,9 +33,9 @@ pub enum LoadError {
     /// The object.
     #[error(transparent)]
     Object(#[from] ObjectError),
-    /// A size.
+    /// A limit.
     #[error(transparent)]
-    Size(#[from] SizeError),
+    Limit(#[from] LimitError),
     /// A pin.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -64,9 +61,9 @@ pub enum LoadError {
         /// Its name.
         map: &'static str,
         /// What it is.
-        found: MapShape,
+        found: Shape,
         /// What it should be.
-        expected: MapShape,
+        expected: Shape,
     },
     /// aya goes on without type information where the kernel refuses it.
     #[error(
@@ -94,8 +91,8 @@ pub struct Loader<'a> {
     pub object: &'a [u8],
     /// Where pins are.
     pub paths: &'a PinPaths,
-    /// Sizes of the maps.
-    pub sizes: Sizes,
+    /// How much the maps are to hold.
+    pub limits: Limits,
 }
 
 /// The loaded programs and their maps. Dropping it takes nothing off a device and removes no pin.
@@ -167,9 +164,9 @@ impl Loader<'_> {
     /// If the object, a pin or the kernel stands in the way. Pins of another shape are gone then, which the next try makes
     /// up for; programs on devices go on with what they have.
     pub fn load(&self) -> Result<Datapath, LoadError> {
-        self.sizes.check()?;
+        self.limits.check()?;
         raise_memlock();
-        let demanded = self.sizes.applied_to(object::map_shapes(self.object)?);
+        let demanded = with_limits(object::map_shapes(self.object)?, &self.limits);
         let prepared = pins::prepare(self.paths, &demanded)?;
         let other_layouts = pins::other_layouts(self.paths)?;
         if !other_layouts.is_empty() {
@@ -210,7 +207,7 @@ impl Loader<'_> {
 
     fn load_object(
         &self,
-        demanded: &BTreeMap<&'static str, MapShape>,
+        demanded: &BTreeMap<&'static str, Shape>,
         secret: u64,
         ticks_per_second: u32,
     ) -> Result<Ebpf, LoadError> {
@@ -266,6 +263,19 @@ impl Datapath {
     }
 }
 
+/// The object's maps with these limits in place of the compiled ones.
+fn with_limits(
+    mut shapes: BTreeMap<&'static str, Shape>,
+    limits: &Limits,
+) -> BTreeMap<&'static str, Shape> {
+    for spec in spec::all(limits).iter().filter(|spec| !spec.fixed_entries) {
+        if let Some(shape) = shapes.get_mut(spec.name) {
+            shape.max_entries = spec.max_entries;
+        }
+    }
+    shapes
+}
+
 /// Copies flows from maps of another size, and tells what became of each pin.
 fn take_over(
     ebpf: &Ebpf,
@@ -313,12 +323,12 @@ fn copy_flows(name: &str, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Option<Co
 }
 
 /// Compares what the programs will use with what was demanded, and sees to it that its types are known.
-fn check_maps(ebpf: &Ebpf, demanded: &BTreeMap<&'static str, MapShape>) -> Result<(), LoadError> {
+fn check_maps(ebpf: &Ebpf, demanded: &BTreeMap<&'static str, Shape>) -> Result<(), LoadError> {
     let mut without_btf = Vec::new();
     for (name, expected) in demanded {
         let fd = map_fd(ebpf, name).ok_or(ObjectError::MissingMap(name))?;
         let info = bpf::map_info(fd).map_err(failed("read what the kernel knows of a map"))?;
-        let found = MapShape::from(info);
+        let found = Shape::from(info);
         if found != *expected {
             return Err(LoadError::Shape {
                 map: name,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aya_obj::{Object, ParseError};
 use thiserror::Error;
 
-use super::pins::MapShape;
+use crate::maps::Shape;
 
 /// The object can't be used.
 #[derive(Debug, Error)]
@@ -47,14 +47,14 @@ pub fn embedded() -> Result<&'static [u8], ObjectError> {
 ///
 /// # Errors
 /// If the object can't be read, or lacks one of [`lb_common::layout::name::ALL`].
-pub fn map_shapes(object: &[u8]) -> Result<BTreeMap<&'static str, MapShape>, ObjectError> {
+pub fn map_shapes(object: &[u8]) -> Result<BTreeMap<&'static str, Shape>, ObjectError> {
     let object = parse(object)?;
     lb_common::layout::name::ALL
         .into_iter()
         .map(|name| {
             let map = object.maps.get(name).ok_or(ObjectError::MissingMap(name))?;
-            let shape = MapShape {
-                map_type: map.map_type(),
+            let shape = Shape {
+                kind: map.map_type(),
                 key_size: map.key_size(),
                 value_size: map.value_size(),
                 max_entries: map.max_entries(),
@@ -101,32 +101,13 @@ mod tests {
     }
 
     #[cfg(ebpf_object)]
-    mod with_the_object {
-        use super::*;
-        use lb_common::{
-            backend::Backend, config::Config, conntrack::ConntrackKey, conntrack::Flow,
-            frontend::Frontend, frontend::FrontendKey, layout::name, service::ServiceName,
-        };
+    #[test]
+    fn its_maps_are_those_that_are_made_and_opened_without_it() {
+        use crate::maps::spec::{Limits, all};
 
-        fn check<K, V>(map: &str) {
-            let shape = map_shapes(embedded().unwrap()).unwrap()[map];
-            let expected = (size_of::<K>() as u32, size_of::<V>() as u32);
-            assert_eq!((shape.key_size, shape.value_size), expected, "{map}");
-        }
-
-        #[test]
-        fn its_maps_have_the_types_that_both_sides_share() {
-            check::<FrontendKey<[u8; 4]>, Frontend>(name::FRONTENDS_V4);
-            check::<FrontendKey<[u8; 16]>, Frontend>(name::FRONTENDS_V6);
-            check::<u32, [u32; 2]>(name::SLOTS);
-            check::<u32, Backend<[u8; 4]>>(name::BACKENDS_V4);
-            check::<u32, Backend<[u8; 16]>>(name::BACKENDS_V6);
-            check::<ConntrackKey<[u8; 4]>, Flow<[u8; 4]>>(name::CONNTRACK_V4);
-            check::<ConntrackKey<[u8; 16]>, Flow<[u8; 16]>>(name::CONNTRACK_V6);
-            check::<u32, u64>(name::VIP_FILTER);
-            check::<u32, u64>(name::COUNTERS);
-            check::<u32, ServiceName>(name::SERVICES);
-            check::<u32, Config>(name::CONFIG);
+        let shapes = map_shapes(embedded().unwrap()).unwrap();
+        for spec in all(&Limits::default()) {
+            assert_eq!(shapes[spec.name], spec.shape(), "{}", spec.name);
         }
     }
 }

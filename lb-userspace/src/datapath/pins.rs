@@ -6,7 +6,6 @@
 
 mod carry_over;
 mod paths;
-mod shape;
 
 use std::{
     collections::BTreeMap,
@@ -20,11 +19,11 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::bpf::{self, ObjectKind};
+use crate::maps::Shape;
 pub use carry_over::CopyReport;
 pub(super) use carry_over::{CarryOver, copy_entries};
 pub use paths::{PinPaths, other_layouts};
 pub(super) use paths::{layouts, link_pin};
-pub use shape::MapShape;
 
 /// A pin can't be read, made or removed.
 #[derive(Debug, Error)]
@@ -67,8 +66,8 @@ pub enum PinState {
     OtherShape {
         /// What is there.
         found: Found,
-        /// What the object and the sizes demand.
-        expected: MapShape,
+        /// What the object and the limits demand.
+        expected: Shape,
     },
 }
 
@@ -76,7 +75,7 @@ pub enum PinState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
     /// A map.
-    Map(MapShape),
+    Map(Shape),
     /// A program, a link or something newer.
     NotAMap,
 }
@@ -102,7 +101,7 @@ pub enum PinOutcome {
         /// What was there.
         found: Found,
         /// What is there now.
-        expected: MapShape,
+        expected: Shape,
         /// What was copied, none where entries of the old shape mean nothing in the new one.
         carried_over: Option<CopyReport>,
     },
@@ -114,7 +113,7 @@ pub enum PinOutcome {
 /// If a pin exists and can't be opened.
 pub fn states(
     paths: &PinPaths,
-    demanded: &BTreeMap<&'static str, MapShape>,
+    demanded: &BTreeMap<&'static str, Shape>,
 ) -> Result<BTreeMap<&'static str, PinState>, PinError> {
     demanded
         .iter()
@@ -132,7 +131,7 @@ pub(super) struct Prepared {
 /// Makes the folders and unlinks every pin of another shape.
 pub(super) fn prepare(
     paths: &PinPaths,
-    demanded: &BTreeMap<&'static str, MapShape>,
+    demanded: &BTreeMap<&'static str, Shape>,
 ) -> Result<Prepared, PinError> {
     for folder in [paths.layout(), paths.links()] {
         fs::create_dir_all(&folder).map_err(|e| PinError::new("create the folder", &folder, e))?;
@@ -212,7 +211,7 @@ fn open(path: &Path) -> Result<Option<Pinned>, PinError> {
     Ok(Some(Pinned { fd, found }))
 }
 
-fn compare(pinned: Option<&Pinned>, expected: MapShape) -> PinState {
+fn compare(pinned: Option<&Pinned>, expected: Shape) -> PinState {
     match pinned.map(|pinned| pinned.found) {
         None => PinState::Absent,
         Some(Found::Map(shape)) if shape == expected => PinState::Same,
@@ -221,10 +220,10 @@ fn compare(pinned: Option<&Pinned>, expected: MapShape) -> PinState {
 }
 
 impl Found {
-    fn differs_in_entries_only(&self, expected: &MapShape) -> bool {
+    fn differs_in_entries_only(&self, expected: &Shape) -> bool {
         match self {
             Self::Map(found) => {
-                MapShape {
+                Shape {
                     max_entries: expected.max_entries,
                     ..*found
                 } == *expected
@@ -243,8 +242,8 @@ fn is_conntrack(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const SHAPE: MapShape = MapShape {
-        map_type: 9,
+    const SHAPE: Shape = Shape {
+        kind: 9,
         key_size: 16,
         value_size: 36,
         max_entries: 100,
@@ -255,14 +254,14 @@ mod tests {
     fn only_another_size_lets_entries_be_kept() {
         for (found, expected) in [
             (
-                Found::Map(MapShape {
+                Found::Map(Shape {
                     max_entries: 50,
                     ..SHAPE
                 }),
                 true,
             ),
             (
-                Found::Map(MapShape {
+                Found::Map(Shape {
                     key_size: 8,
                     max_entries: 50,
                     ..SHAPE
@@ -270,20 +269,14 @@ mod tests {
                 false,
             ),
             (
-                Found::Map(MapShape {
+                Found::Map(Shape {
                     value_size: 8,
                     ..SHAPE
                 }),
                 false,
             ),
-            (
-                Found::Map(MapShape {
-                    map_type: 1,
-                    ..SHAPE
-                }),
-                false,
-            ),
-            (Found::Map(MapShape { flags: 2, ..SHAPE }), false),
+            (Found::Map(Shape { kind: 1, ..SHAPE }), false),
+            (Found::Map(Shape { flags: 2, ..SHAPE }), false),
             (Found::NotAMap, false),
         ] {
             assert_eq!(found.differs_in_entries_only(&SHAPE), expected, "{found}");

@@ -1,49 +1,25 @@
 //! The shape of every map: type, sizes, flags and the number of entries. One table for whoever makes the maps, opens
 //! their pins or checks them. It makes and opens nothing.
 
-use std::fmt;
+mod limits;
+mod shape;
 
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
-use lb_common::layout::{limit, name};
+use lb_common::layout::name;
 use lb_common::service::ServiceName;
 use lb_common::{reason, vip_filter};
 
 use crate::maps::row::{V4, V6};
+pub use limits::{LimitError, Limits};
+pub use shape::Shape;
 
 /// `BPF_F_NO_PREALLOC`: entries take memory when they are inserted.
 pub const NO_PREALLOC: u32 = 1;
 /// `BPF_F_MMAPABLE`: the array can be mapped into memory.
 pub const MMAPABLE: u32 = 1 << 10;
-
-/// How many entries the maps hold, as the flags of the same names say.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Frontends of one family (`--max-frontends`).
-    pub frontends: u32,
-    /// Backends of one family (`--max-backends`).
-    pub backends: u32,
-    /// Slots of all service ports (`--max-slots`).
-    pub slots: u32,
-    /// Service ports (`--max-services`).
-    pub services: u32,
-    /// Conntrack entries of one family (`--max-conntrack`).
-    pub conntrack: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            frontends: limit::FRONTENDS,
-            backends: limit::BACKENDS,
-            slots: limit::SLOTS,
-            services: limit::SERVICES,
-            conntrack: limit::CONNTRACK,
-        }
-    }
-}
 
 /// Type of a map; the number is the kernel's (`enum bpf_map_type`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +35,21 @@ pub enum MapKind {
     LruHash = 9,
 }
 
-/// Shape of a map.
+impl MapKind {
+    pub(crate) const ALL: [Self; 4] = [Self::Hash, Self::Array, Self::PerCpuArray, Self::LruHash];
+
+    /// The words for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Array => "array",
+            Self::PerCpuArray => "per-CPU array",
+            Self::LruHash => "LRU hash",
+        }
+    }
+}
+
+/// A map of the layout: its name and shape.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MapSpec {
     /// Name of the map and of its pin.
@@ -140,21 +130,6 @@ pub fn all(limits: &Limits) -> [MapSpec; 11] {
     ]
 }
 
-/// What the kernel says about a map that exists.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shape {
-    /// Number of the type (`enum bpf_map_type`).
-    pub kind: u32,
-    /// Size of the key in bytes.
-    pub key_size: u32,
-    /// Size of the value in bytes.
-    pub value_size: u32,
-    /// Flags at creation.
-    pub flags: u32,
-    /// Number of entries.
-    pub max_entries: u32,
-}
-
 impl MapSpec {
     /// The shape of a map made after this spec.
     pub fn shape(&self) -> Shape {
@@ -179,28 +154,6 @@ impl MapSpec {
             max_entries,
             ..expected
         } == *found
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match [
-            MapKind::Hash,
-            MapKind::Array,
-            MapKind::PerCpuArray,
-            MapKind::LruHash,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u32 == self.kind)
-        {
-            Some(kind) => write!(f, "{kind:?}")?,
-            None => write!(f, "type {}", self.kind)?,
-        }
-        write!(
-            f,
-            " with keys of {} and values of {} bytes, {} entries, flags {:#x}",
-            self.key_size, self.value_size, self.max_entries, self.flags
-        )
     }
 }
 
@@ -254,6 +207,19 @@ mod tests {
         assert!(frontends.accepts(&found));
         found.value_size += 4;
         assert!(!frontends.accepts(&found));
+    }
+
+    #[test]
+    fn two_slots_share_an_element_and_an_odd_one_has_its_own() {
+        for (slots, elements) in [(1, 1), (2, 1), (3, 2), (1000, 500)] {
+            let limits = Limits {
+                slots,
+                ..Limits::default()
+            };
+            let spec = all(&limits).into_iter().find(|s| s.name == name::SLOTS);
+            let entries = spec.map(|spec| spec.max_entries);
+            assert_eq!(entries, Some(elements), "{slots} slots");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lb_common::layout::name;
 use lb_userspace::datapath::{PinOutcome, Ticks};
+use lb_userspace::maps::Limits;
 
 use crate::support::{names, node};
 
@@ -91,13 +92,13 @@ fn the_estimated_tick_is_within_a_second_of_the_kernels() -> Result<()> {
 }
 
 #[test]
-fn a_size_that_cannot_be_had_is_refused_before_anything_is_pinned() -> Result<()> {
-    let node = node("load-size")?;
-    let sizes = lb_userspace::datapath::Sizes {
+fn a_limit_that_cannot_be_had_is_refused_before_anything_is_pinned() -> Result<()> {
+    let node = node("load-limit")?;
+    let limits = Limits {
         backends: 0,
-        ..crate::support::small_sizes()
+        ..crate::support::small_limits()
     };
-    let error = node.load_with(sizes).unwrap_err();
+    let error = node.load_with(limits).unwrap_err();
     assert!(error.to_string().contains("backends"), "{error}");
     assert!(!node.paths.folder().exists());
     Ok(())

@@ -11,9 +11,10 @@ use lb_common::{
     conntrack::{ConntrackKey, Flow},
     layout::{LAYOUT, name},
 };
-use lb_userspace::datapath::{Found, PinOutcome, PinState, Sizes, object, other_layouts, states};
+use lb_userspace::datapath::{Found, PinOutcome, PinState, object, other_layouts, states};
+use lb_userspace::maps::Limits;
 
-use crate::support::{Node, node, small_sizes};
+use crate::support::{Node, node, small_limits};
 
 const KEY: usize = size_of::<ConntrackKey<[u8; 4]>>();
 const FLOW: usize = size_of::<Flow<[u8; 4]>>();
@@ -73,8 +74,8 @@ fn into_data<K: Pod, V: Pod>(
 fn each_part_of_the_shape_counts() -> Result<()> {
     let node = node("pin-parts")?;
     drop(node.load()?);
-    let demanded = Sizes::default();
-    assert_ne!(demanded, small_sizes());
+    let demanded = Limits::default();
+    assert_ne!(demanded, small_limits());
     let state = pin_state(&node, name::CONNTRACK_V6)?;
     assert!(
         matches!(state, PinState::OtherShape { .. }),
@@ -140,9 +141,9 @@ fn flows_move_to_a_conntrack_map_of_another_size() -> Result<()> {
     for i in 0..200u8 {
         flows.insert([i; KEY], [i; FLOW], 0)?;
     }
-    let larger = Sizes {
+    let larger = Limits {
         conntrack: 4096,
-        ..small_sizes()
+        ..small_limits()
     };
     let mut datapath = node.load_with(larger)?;
     let PinOutcome::Replaced {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use lab::{Netns, Sandbox};
-use lb_userspace::datapath::{Attach, Datapath, Links, Loader, PinPaths, Side, Sizes, object};
+use lb_userspace::datapath::{Attach, Datapath, Links, Loader, PinPaths, Side, object};
+use lb_userspace::maps::Limits;
 
 /// A node with pins of its own.
 pub struct Node {
@@ -38,16 +39,16 @@ impl Node {
 
     /// Loads the embedded object with small maps.
     pub fn load(&self) -> Result<Datapath> {
-        self.load_with(small_sizes())
+        self.load_with(small_limits())
     }
 
-    pub fn load_with(&self, sizes: Sizes) -> Result<Datapath> {
+    pub fn load_with(&self, limits: Limits) -> Result<Datapath> {
         let object = object::embedded()?;
         let paths = &self.paths;
         Ok(Loader {
             object,
             paths,
-            sizes,
+            limits,
         }
         .load()?)
     }
@@ -111,9 +112,9 @@ impl Node {
     }
 }
 
-/// Sizes with which loading takes no time.
-pub fn small_sizes() -> Sizes {
-    Sizes {
+/// Limits with which loading takes no time.
+pub fn small_limits() -> Limits {
+    Limits {
         frontends: 64,
         backends: 64,
         slots: 128,

@@ -36,9 +36,9 @@ fn a_pin_of_another_shape_is_refused_with_both_shapes() {
     });
     assert_eq!(
         error,
-        "map backends_v6 pinned at /sys/fs/bpf/backends_v6 is Hash with keys of 4 and values of 20 bytes, 4 entries, flags \
-         0x1, and this version needs Hash with keys of 4 and values of 28 bytes, 65536 entries, flags 0x1; remove the pin \
-         or run the version that made it"
+        "map backends_v6 pinned at /sys/fs/bpf/backends_v6 is hash of 4 entries, 4-byte keys, 20-byte values, flags \
+         0x1, and this version needs hash of 65536 entries, 4-byte keys, 28-byte values, flags 0x1; remove the pin or run \
+         the version that made it"
     );
 }
 

@@ -1,0 +1,92 @@
+//! How much the maps hold, as the agent's flags give it.
+
+use lb_common::layout::limit;
+use thiserror::Error;
+
+/// How many entries the maps hold, as the flags of the same names say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Frontends of one family (`--max-frontends`).
+    pub frontends: u32,
+    /// Backends of one family (`--max-backends`).
+    pub backends: u32,
+    /// Slots of all service ports (`--max-slots`).
+    pub slots: u32,
+    /// Service ports (`--max-services`).
+    pub services: u32,
+    /// Conntrack entries of one family (`--max-conntrack`).
+    pub conntrack: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frontends: limit::FRONTENDS,
+            backends: limit::BACKENDS,
+            slots: limit::SLOTS,
+            services: limit::SERVICES,
+            conntrack: limit::CONNTRACK,
+        }
+    }
+}
+
+/// A limit that can't be had.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{flag} is {limit}, which is not between 1 and {MOST}")]
+pub struct LimitError {
+    /// The flag that sets it.
+    pub flag: &'static str,
+    /// The limit.
+    pub limit: u32,
+}
+
+/// The kernel rounds the buckets of a hash up to a power of two, which must fit into 32 bits (`kernel/bpf/hashtab.c`).
+const MOST: u32 = 1 << 26;
+
+impl Limits {
+    /// Checks each limit.
+    ///
+    /// # Errors
+    /// For the first that can't be had.
+    pub fn check(&self) -> Result<(), LimitError> {
+        let all = [
+            ("--max-frontends", self.frontends),
+            ("--max-backends", self.backends),
+            ("--max-slots", self.slots),
+            ("--max-services", self.services),
+            ("--max-conntrack", self.conntrack),
+        ];
+        match all
+            .into_iter()
+            .find(|(_, limit)| !(1..=MOST).contains(limit))
+        {
+            Some((flag, limit)) => Err(LimitError { flag, limit }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_limits_can_be_had() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_limit_of_nothing_or_too_much_is_named_by_its_flag() {
+        for services in [0, MOST + 1, u32::MAX] {
+            let limits = Limits {
+                services,
+                ..Limits::default()
+            };
+            let expected = LimitError {
+                flag: "--max-services",
+                limit: services,
+            };
+            assert_eq!(limits.check(), Err(expected));
+        }
+    }
+}
