@@ -1,0 +1,310 @@
+//! One packet, one program: what comes out, with which action, counted under which name.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use lb_common::packet::TcpFlags;
+use lb_common::testing::{Extension, Frame, L4, Part};
+
+use crate::family::{BROKEN, ELSEWHERE, EMPTY, Family, WEB, on_both_families, services};
+use crate::loaded::{DROP, Loaded, NEXT, Program, REDIRECT, Ran};
+
+/// What a program must make of a frame.
+struct Fixture {
+    description: &'static str,
+    program: Program,
+    input: Vec<u8>,
+    action: i32,
+    output: Vec<u8>,
+    /// The one counter that goes up, if any does.
+    counted: Option<&'static str>,
+}
+
+on_both_families! {
+    fn each_fixture_comes_out_as_described<A>() -> Result<()> {
+        let fixtures = [forwarded::<A>(), refused::<A>(), dropped::<A>(), passed::<A>()];
+        // Each starts without flows, so that none depends on its place in the table.
+        let mut loaded = Loaded::with(&services::<A>())?;
+        for fixture in fixtures.into_iter().flatten() {
+            let expected = Ran {
+                action: fixture.action,
+                frame: fixture.output,
+                counted: fixture.counted.map(|name| (name, 1)).into_iter().collect::<BTreeMap<_, _>>(),
+            };
+            loaded.forget_flows::<A>()?;
+            let ran = loaded.run(fixture.program, &fixture.input)?;
+            assert_eq!(ran, expected, "{}", fixture.description);
+        }
+        Ok(())
+    }
+}
+
+fn to_vip<A: Family>(vip: u8, l4: L4) -> Frame<A> {
+    Frame::new(A::pod(100), A::vip(vip), l4)
+}
+
+fn syn() -> L4 {
+    L4::tcp(40_000, 80, TcpFlags::SYN)
+}
+
+fn question() -> L4 {
+    L4::udp(40_000, 53, b"odd")
+}
+
+/// The frame with IPv4 options or IPv6 extension headers.
+fn with_options<A: Family>(mut frame: Frame<A>) -> Frame<A> {
+    if A::OCTETS == 4 {
+        frame.ip.options = vec![0x94, 4, 0, 0, 1, 1, 1, 0];
+    } else {
+        frame.ip.extensions = vec![
+            Extension::HopByHop(vec![5, 2, 0, 0, 1, 0]),
+            Extension::Authentication(vec![0; 22]),
+            Extension::Destination(vec![1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ];
+    }
+    frame
+}
+
+fn atomic<A: Family>(mut frame: Frame<A>) -> Frame<A> {
+    frame.ip.part = Some(Part {
+        identification: 1,
+        offset: 0,
+        more: false,
+    });
+    frame
+}
+
+/// Packets to VIP 10 go to pod 1, with a new port.
+fn forwarded<A: Family>() -> Vec<Fixture> {
+    let row = |description, frame: Frame<A>, port| Fixture {
+        description,
+        program: Program::FromWorkload,
+        input: frame.build(),
+        action: NEXT,
+        output: frame.with_destination(A::pod(1), port).build(),
+        counted: Some("new-flow"),
+    };
+    let tcp = |flags, options: &[u8], payload: &[u8]| L4::Tcp {
+        source: 40_000,
+        destination: 80,
+        flags,
+        sequence: 0xffff_fff0,
+        options: options.to_vec(),
+        payload: payload.to_vec(),
+    };
+    let unsummed = L4::Udp {
+        source: 40_000,
+        destination: 53,
+        checksum: false,
+        payload: vec![1, 2, 3],
+    };
+    // Data that is the checksum of the rest brings the backend's checksum to zero, which is sent as all ones.
+    let zero = |payload: &[u8]| to_vip::<A>(WEB, L4::udp(40_000, 53, payload));
+    let rest = zero(&[0, 0]).with_destination(A::pod(1), 5353).build();
+    let checksum: Vec<u8> = rest[rest.len() - 4..rest.len() - 2].to_vec();
+    let padded = {
+        let mut fixture = row("padding of the link", to_vip(WEB, syn()), 8080);
+        fixture.input.resize(80, 0xee);
+        fixture.output.resize(80, 0xee);
+        fixture
+    };
+    vec![
+        row("the SYN of a connection", to_vip(WEB, syn()), 8080),
+        row(
+            "TCP options, data of odd length",
+            to_vip(WEB, tcp(0x18, &[1; 40], b"odd")),
+            8080,
+        ),
+        row(
+            "a segment of a connection that nobody knows",
+            to_vip(WEB, tcp(0x10, &[], b"")),
+            8080,
+        ),
+        row(
+            "a reset of a connection that nobody knows",
+            to_vip(WEB, tcp(0x04, &[], b"")),
+            8080,
+        ),
+        row("a datagram", to_vip(WEB, question()), 5353),
+        row("a datagram without a checksum", to_vip(WEB, unsummed), 5353),
+        row("a checksum that becomes zero", zero(&checksum), 5353),
+        row("IP options and TCP", with_options(to_vip(WEB, syn())), 8080),
+        row(
+            "IP options and UDP",
+            with_options(to_vip(WEB, question())),
+            5353,
+        ),
+        row("an atomic fragment", atomic(to_vip(WEB, question())), 5353),
+        row(
+            "1400 octets of data",
+            to_vip(
+                WEB,
+                tcp(0x18, &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2], &[7; 1400]),
+            ),
+            8080,
+        ),
+        padded,
+    ]
+}
+
+/// Packets that are answered by port unreachable.
+fn refused<A: Family>() -> Vec<Fixture> {
+    let row = |description, frame: Frame<A>, counted| Fixture {
+        description,
+        program: Program::FromWorkload,
+        input: frame.build(),
+        action: REDIRECT,
+        output: frame.port_unreachable(),
+        counted: Some(counted),
+    };
+    let long = L4::Tcp {
+        source: 40_000,
+        destination: 80,
+        flags: 0x18,
+        sequence: 1,
+        options: vec![1; 12],
+        payload: vec![7; 1400],
+    };
+    vec![
+        row("S-30 a: no endpoint", to_vip(EMPTY, syn()), "no-endpoint"),
+        row(
+            "S-30 a: no endpoint, much data",
+            to_vip(EMPTY, long),
+            "no-endpoint",
+        ),
+        row(
+            "S-30 a: no endpoint, IP options",
+            with_options(to_vip(EMPTY, syn())),
+            "no-endpoint",
+        ),
+        row(
+            "S-30 c: unknown port, UDP",
+            to_vip(EMPTY, question()),
+            "unknown-port",
+        ),
+        row(
+            "S-30 c: unknown port, TCP",
+            to_vip(WEB, L4::tcp(40_000, 81, 2)),
+            "unknown-port",
+        ),
+        row(
+            "S-30 c: port of another protocol",
+            to_vip(WEB, L4::udp(40_000, 80, b"")),
+            "unknown-port",
+        ),
+        row(
+            "S-30 c: unknown port, IP options, UDP",
+            with_options(to_vip(WEB, L4::udp(40_000, 81, b"odd"))),
+            "unknown-port",
+        ),
+    ]
+}
+
+fn dropped<A: Family>() -> Vec<Fixture> {
+    let row = |description, frame: Frame<A>, counted| Fixture {
+        description,
+        program: Program::FromWorkload,
+        input: frame.build(),
+        action: DROP,
+        output: frame.build(),
+        counted: Some(counted),
+    };
+    vec![
+        row(
+            "S-30 b: endpoints elsewhere only",
+            to_vip(ELSEWHERE, syn()),
+            "no-local-endpoint",
+        ),
+        row(
+            "slots without a backend",
+            to_vip(BROKEN, syn()),
+            "backend-missing",
+        ),
+    ]
+}
+
+fn passed<A: Family>() -> Vec<Fixture> {
+    let row = |description, program, input: Vec<u8>, counted| Fixture {
+        description,
+        program,
+        output: input.clone(),
+        input,
+        action: NEXT,
+        counted,
+    };
+    let part = |offset, more| {
+        let mut frame = to_vip::<A>(WEB, question());
+        frame.ip.part = Some(Part {
+            identification: 1,
+            offset,
+            more,
+        });
+        frame.build()
+    };
+    let between_pods = |l4| Frame::<A>::new(A::pod(100), A::pod(1), l4).build();
+    let sctp = L4::Other {
+        protocol: 132,
+        payload: vec![0; 20],
+    };
+    let mut arp = vec![0xff; 12];
+    arp.extend([0x08, 0x06]);
+    arp.extend([0; 28]);
+    let mut tagged = to_vip::<A>(WEB, syn()).build();
+    tagged.splice(12..12, [0x81, 0x00, 0, 5]);
+    let (from, to) = (Program::FromWorkload, Program::ToWorkload);
+    vec![
+        row(
+            "pod to pod, TCP",
+            from,
+            between_pods(L4::tcp(40_000, 8080, 2)),
+            None,
+        ),
+        row("pod to pod, UDP", from, between_pods(question()), None),
+        row("pod to pod, SCTP", from, between_pods(sctp.clone()), None),
+        row(
+            "pod to pod, TCP, on its way in",
+            to,
+            between_pods(L4::tcp(40_000, 8080, 2)),
+            None,
+        ),
+        row(
+            "pod to pod, SCTP, on its way in",
+            to,
+            between_pods(sctp.clone()),
+            None,
+        ),
+        row("ARP", from, arp.clone(), None),
+        row("ARP, on its way in", to, arp, None),
+        row("a VLAN tag", from, tagged, None),
+        row(
+            "SCTP to a VIP",
+            from,
+            to_vip::<A>(WEB, sctp).build(),
+            Some("unknown-protocol"),
+        ),
+        row(
+            "the first part of a datagram to a VIP",
+            from,
+            part(0, true),
+            Some("fragment"),
+        ),
+        row(
+            "a part of a datagram to a VIP",
+            from,
+            part(1480, true),
+            Some("fragment"),
+        ),
+        row(
+            "the last part of a datagram to a VIP",
+            from,
+            part(1480, false),
+            Some("fragment"),
+        ),
+        row(
+            "a part of a datagram, on its way in",
+            to,
+            part(1480, false),
+            None,
+        ),
+    ]
+}

@@ -1,0 +1,239 @@
+//! The object in the kernel, with maps of its own that are filled from a data plane in memory.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
+use aya::{Ebpf, EbpfLoader};
+use lab::Sandbox;
+use lb_common::backend::Backend;
+use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::frontend::{Frontend, FrontendKey};
+use lb_common::layout::name;
+use lb_common::pipeline::Dataplane;
+use lb_common::reason::Reason;
+use lb_common::testing::MemoryDataplane;
+use lb_common::vip_filter;
+use lb_userspace::datapath::{Ticks, object};
+
+use crate::family::Family;
+
+/// A program of the object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Program {
+    /// For packets from a pod.
+    FromWorkload,
+    /// For packets to a pod.
+    ToWorkload,
+}
+
+impl Program {
+    /// Its name in the object.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FromWorkload => "from_workload",
+            Self::ToWorkload => "to_workload",
+        }
+    }
+}
+
+/// What a program made of a frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// The program's action: -1 (`TC_ACT_UNSPEC`), 2 (`TC_ACT_SHOT`), 7 (`TC_ACT_REDIRECT`).
+    pub action: i32,
+    /// The frame that came out.
+    pub frame: Vec<u8>,
+    /// The counters that went up, by name, and how far.
+    pub counted: BTreeMap<&'static str, u64>,
+}
+
+/// The frame goes on.
+pub const NEXT: i32 = -1;
+/// The frame is dropped.
+pub const DROP: i32 = 2;
+/// The frame is sent back.
+pub const REDIRECT: i32 = 7;
+
+/// The loaded object.
+pub struct Loaded {
+    ebpf: Ebpf,
+    counters: PerCpuArray<MapData, u64>,
+    counted: Vec<u64>,
+}
+
+/// Lets aya copy our map types to and from the kernel.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Wire<T>(T);
+
+// SAFETY: this file wraps nothing but the keys and values of our maps, for which lb-common proves that any bytes are a
+// value and that there is no padding; a transparent wrapper has the representation of what it wraps.
+unsafe impl<T: Copy + 'static> aya::Pod for Wire<T> {}
+
+impl Loaded {
+    /// Loads the object of this build, with the hash secret of the data plane in memory.
+    ///
+    /// # Errors
+    /// Without root or the object, and if the kernel refuses it.
+    pub fn new() -> Result<Self> {
+        Sandbox::current()?;
+        let secret = MemoryDataplane::<[u8; 4]>::new().secret();
+        let ticks_per_second = Ticks::of_kernel()?.per_second();
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries(name::SLOTS, 4_096)
+            .map_max_entries(name::CONNTRACK_V4, 65_536)
+            .map_max_entries(name::CONNTRACK_V6, 65_536)
+            .override_global("SECRET", &secret, true)
+            .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
+            .load(object::embedded()?)
+            .context("the object")?;
+        for program in [Program::FromWorkload, Program::ToWorkload] {
+            let program: &mut SchedClassifier = ebpf
+                .program_mut(program.name())
+                .with_context(|| format!("no program {}", program.name()))?
+                .try_into()?;
+            program.load()?;
+        }
+        let counters: PerCpuArray<MapData, u64> = ebpf
+            .take_map(name::COUNTERS)
+            .context("no counters")?
+            .try_into()?;
+        let mut loaded = Self {
+            ebpf,
+            counters,
+            counted: vec![0; Reason::ALL.len()],
+        };
+        loaded.newly_counted()?;
+        Ok(loaded)
+    }
+
+    /// Loads the object with what a data plane in memory knows.
+    ///
+    /// # Errors
+    /// As for [`Loaded::new`].
+    pub fn with<A: Family>(dp: &MemoryDataplane<A>) -> Result<Self> {
+        let mut loaded = Self::new()?;
+        loaded.fill(dp)?;
+        Ok(loaded)
+    }
+
+    /// Makes the maps of one family equal to those in memory, but for the flows.
+    ///
+    /// # Errors
+    /// If the kernel refuses a write.
+    pub fn fill<A: Family>(&mut self, dp: &MemoryDataplane<A>) -> Result<()> {
+        let mut filter: Array<_, u64> = self.map(name::VIP_FILTER)?.try_into()?;
+        for bit in &dp.vip_filter {
+            let (word, mask) = vip_filter::word_and_mask(*bit);
+            filter.set(word, filter.get(&word, 0)? | mask, 0)?;
+        }
+        let mut slots: Array<_, [u32; 2]> = self.map(name::SLOTS)?.try_into()?;
+        for (index, pair) in dp.slots.chunks(2).enumerate() {
+            let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
+            slots.set(index as u32, pair, 0)?;
+        }
+        replace::<u32, Backend<A>>(self.map(A::BACKENDS)?, &dp.backends)?;
+        replace::<FrontendKey<A>, Frontend>(self.map(A::FRONTENDS)?, &dp.frontends)
+    }
+
+    /// The flows of one family, by their keys.
+    ///
+    /// # Errors
+    /// If the map can't be read.
+    pub fn flows<A: Family>(
+        &mut self,
+    ) -> Result<std::collections::HashMap<ConntrackKey<A>, Flow<A>>> {
+        let flows: HashMap<_, Wire<ConntrackKey<A>>, Wire<Flow<A>>> =
+            self.map(A::CONNTRACK)?.try_into()?;
+        let rows = flows.iter().map(|row| row.map(|(k, v)| (k.0, v.0)));
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Empties the flow table of one family.
+    ///
+    /// # Errors
+    /// If the kernel refuses a write.
+    pub fn forget_flows<A: Family>(&mut self) -> Result<()> {
+        replace::<ConntrackKey<A>, Flow<A>>(self.map(A::CONNTRACK)?, &Default::default())
+    }
+
+    /// Runs a program on a frame.
+    ///
+    /// # Errors
+    /// If the kernel refuses the run: it wants a frame that is longer than an Ethernet header.
+    pub fn run(&mut self, program: Program, frame: &[u8]) -> Result<Ran> {
+        let mut out = vec![0; frame.len() + 256];
+        let result = self
+            .program(program)?
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ..TestRunOptions::default()
+            })
+            .with_context(|| format!("{program:?} on {} octets", frame.len()))?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Ran {
+            action: result.return_value as i32,
+            frame: out,
+            counted: self.newly_counted()?,
+        })
+    }
+
+    /// A loaded program.
+    ///
+    /// # Errors
+    /// Never, once loaded.
+    pub fn program(&self, program: Program) -> Result<&SchedClassifier> {
+        let name = program.name();
+        Ok(self.ebpf.program(name).context(name)?.try_into()?)
+    }
+
+    /// The kernel's number of a map.
+    ///
+    /// # Errors
+    /// If there is no such map.
+    pub fn map_id(&mut self, name: &str) -> Result<u32> {
+        let (Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data)) = self.map(name)?
+        else {
+            anyhow::bail!("{name} is no plain map");
+        };
+        Ok(data.info()?.id())
+    }
+
+    fn map(&mut self, name: &str) -> Result<&mut Map> {
+        self.ebpf
+            .map_mut(name)
+            .with_context(|| format!("no map {name}"))
+    }
+
+    /// What was counted since this was last asked.
+    fn newly_counted(&mut self) -> Result<BTreeMap<&'static str, u64>> {
+        let mut counted = BTreeMap::new();
+        for (reason, old) in Reason::ALL.iter().zip(&mut self.counted) {
+            let new: u64 = self.counters.get(&(*reason as u32), 0)?.iter().sum();
+            if new != *old {
+                counted.insert(reason.name(), new - *old);
+            }
+            *old = new;
+        }
+        Ok(counted)
+    }
+}
+
+fn replace<K, V>(map: &mut Map, rows: &std::collections::HashMap<K, V>) -> Result<()>
+where
+    K: Copy + Eq + std::hash::Hash + 'static,
+    V: Copy + 'static,
+{
+    let mut map: HashMap<_, Wire<K>, Wire<V>> = map.try_into()?;
+    let old: Vec<Wire<K>> = map.keys().collect::<Result<_, _>>()?;
+    for key in old.iter().filter(|key| !rows.contains_key(&key.0)) {
+        map.remove(key)?;
+    }
+    for (key, row) in rows {
+        map.insert(Wire(*key), Wire(*row), 0)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! Single packets through the loaded programs (`BPF_PROG_TEST_RUN`): no device, no traffic, nothing pinned. Needs root and
+//! the BPF object.
+//!
+//! What comes out is compared with frames that are built from scratch, and with what the same decisions do over maps in
+//! memory.
+
+mod agreement;
+mod budgets;
+mod chains;
+mod counters;
+mod family;
+mod fixtures;
+mod loaded;
+mod malformed;
+mod names;
+
+// The runs take place on the loopback device of the process's own, empty network.
+lab::sandbox!();
