@@ -124,6 +124,12 @@ impl TcpFlags {
     pub const fn opens(self) -> bool {
         self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
     }
+
+    /// Whether this segment accepts a connection: SYN and ACK without RST.
+    #[inline(always)]
+    pub const fn accepts(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN | Self::ACK
+    }
 }
 
 /// An address family whose packets can be read.

@@ -132,12 +132,13 @@ on_both_families! {
 }
 
 #[test]
-fn only_a_syn_without_ack_or_rst_opens_a_connection() {
+fn a_syn_without_reset_opens_a_connection_or_accepts_it_with_ack() {
     for flags in 0..=u8::MAX {
         let [fin, syn, rst, ack] =
             [TcpFlags::FIN, TcpFlags::SYN, TcpFlags::RST, TcpFlags::ACK].map(|f| flags & f != 0);
         let read = TcpFlags(flags);
         assert_eq!(read.opens(), syn && !ack && !rst, "{flags:#x}");
+        assert_eq!(read.accepts(), syn && ack && !rst, "{flags:#x}");
         assert_eq!((read.fin(), read.rst()), (fin, rst), "{flags:#x}");
     }
 }

@@ -1,9 +1,9 @@
 //! Packets to a pod: replies of a backend, or anything else.
 
-use super::{Dataplane, Verdict, ending, record};
+use super::{Dataplane, Verdict, ending, forget, is_idle, record};
 use crate::addr::Protocol;
-use crate::conntrack::{FlowState, FlowTable};
-use crate::packet::{Packet, Transport};
+use crate::conntrack::{Flow, FlowState, FlowTable};
+use crate::packet::{Packet, TcpFlags, Transport};
 use crate::reason::Reason;
 use crate::rewrite::{Rewrite, Side};
 
@@ -20,15 +20,32 @@ pub fn to_workload<D: Dataplane>(dp: &D, packet: &Packet<D::Address>) -> Verdict
     let Some(flow) = dp.flows().find_from_backend(&tuple) else {
         return Verdict::pass(Reason::NotForService);
     };
-    record(
-        dp,
-        &flow,
-        FlowState::REPLIED.with(ending(flags, FlowState::BACKEND_FIN)),
-        dp.now(),
-    );
+    let now = dp.now();
+    if belongs_to_another(dp, &flow, flags, now) {
+        forget(dp, &flow);
+        return Verdict::pass(Reason::NotForService);
+    }
+    let seen = FlowState::REPLIED.with(ending(flags, FlowState::BACKEND_FIN));
+    record(dp, &flow, seen, now);
     let rewrite = Rewrite {
         side: Side::Source,
         to: flow.frontend(),
     };
     Verdict::rewrite(rewrite, Reason::Reply)
+}
+
+/// Whether a packet only looks like one of a flow: the flow is over, and the client has used its port again to speak to the
+/// backend itself. A finished TCP connection still has late segments; an accepted connection is not among them.
+#[inline(always)]
+fn belongs_to_another<D: Dataplane>(
+    dp: &D,
+    flow: &Flow<D::Address>,
+    flags: Option<TcpFlags>,
+    now: u32,
+) -> bool {
+    match flags {
+        Some(flags) if !flags.accepts() => false,
+        Some(_) if flow.state().is_closed() => true,
+        Some(_) | None => is_idle(dp, flow, now),
+    }
 }

@@ -227,4 +227,47 @@ on_both_families! {
         assert_eq!(answered(&dp, &datagram(40_000), 0), A::pod(2));
         assert_eq!(dp.flows.entries.borrow().len(), 4);
     }
+
+    fn a_direct_connection_may_use_the_tuple_of_a_finished_one<A>() {
+        let (dp, _) = serving::<A>(Protocol::Tcp, 1);
+        answered(&dp, &segment(40_000, SYN), SYN | ACK);
+        answered(&dp, &segment(40_000, FIN_ACK), FIN_ACK);
+        let last = segment::<A>(40_000, ACK).with_destination(A::pod(1), 8080).reversed();
+        assert_eq!(receive(&dp, &last).reason, Reason::Reply, "the last segment of the finished one");
+
+        let direct = Frame::<A>::new(A::pod(100), A::pod(1), L4::tcp(40_000, 8080, SYN));
+        assert_eq!(send(&dp, &direct).reason, Reason::NotForService);
+        for flags in [SYN | ACK, ACK] {
+            let answer = Frame::<A>::new(A::pod(1), A::pod(100), L4::tcp(8080, 40_000, flags));
+            assert_eq!(receive(&dp, &answer).reason, Reason::NotForService);
+        }
+        assert!(dp.flows.entries.borrow().is_empty());
+    }
+
+    fn a_direct_connection_may_use_the_tuple_of_one_that_was_never_answered<A>() {
+        let (dp, _) = serving::<A>(Protocol::Tcp, 1);
+        send(&dp, &segment(40_000, SYN));
+        dp.advance(121);
+        let answer = Frame::<A>::new(A::pod(1), A::pod(100), L4::tcp(8080, 40_000, SYN | ACK));
+        assert_eq!(receive(&dp, &answer).reason, Reason::NotForService);
+    }
+
+    fn an_established_connection_that_was_silent_for_days_is_still_translated_s50<A>() {
+        let (dp, _) = serving::<A>(Protocol::Tcp, 1);
+        answered(&dp, &segment(40_000, SYN), SYN | ACK);
+        dp.advance(7 * 24 * 3600);
+        let push = segment::<A>(40_000, ACK).with_destination(A::pod(1), 8080).reversed();
+        assert_eq!(receive(&dp, &push).reason, Reason::Reply);
+    }
+
+    fn a_datagram_to_a_udp_flow_that_was_forgotten_is_not_touched<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 1);
+        send(&dp, &datagram(40_000));
+        let late = datagram::<A>(40_000).with_destination(A::pod(1), 8080).reversed();
+        dp.advance(120);
+        assert_eq!(receive(&dp, &late).reason, Reason::Reply);
+        dp.advance(121);
+        assert_eq!(receive(&dp, &late).reason, Reason::NotForService);
+        assert!(dp.flows.entries.borrow().is_empty());
+    }
 }
