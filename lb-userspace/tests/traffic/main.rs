@@ -1,0 +1,36 @@
+//! The real `lb` on the nodes of a lab, and real connections through it: what a user of the cluster would see.
+//!
+//! Every test has a cluster of its own, needs root, and ends with the assertion that no namespace counted a wrong
+//! checksum. What single packets look like is another test's business, and so is what the maps hold.
+
+mod bystanders;
+mod cluster;
+mod hairpin;
+mod outside;
+mod refusal;
+mod spread;
+mod streams;
+
+lab::sandbox!();
+
+/// Makes two tests of each function: one with routed pods, one with bridged pods.
+macro_rules! on_both_cnis {
+    ($($(#[$doc:meta])* fn $name:ident($builder:ident) $body:block)+) => {
+        $($(#[$doc])* mod $name {
+            use super::*;
+
+            fn check($builder: $crate::cluster::Builder) -> anyhow::Result<()> $body
+
+            #[test]
+            fn routed() -> anyhow::Result<()> {
+                check($crate::cluster::Cluster::builder().cni(lab::Cni::Routed))
+            }
+
+            #[test]
+            fn bridged() -> anyhow::Result<()> {
+                check($crate::cluster::Cluster::builder().cni(lab::Cni::Bridge))
+            }
+        })+
+    };
+}
+use on_both_cnis;
