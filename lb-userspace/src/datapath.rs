@@ -18,7 +18,9 @@ mod pins;
 mod ticks;
 
 pub use cleanup::{Cleanup, CleanupError, cleanup};
-pub use links::{Attach, Change, LinkError, Links, Mechanism, Side};
+pub use links::{
+    Attach, AttachPoint, Change, Holder, LinkError, Links, Mechanism, Side, attach_points,
+};
 pub use load::{Datapath, LoadError, LoadedProgram, Loader, Programs};
 pub use memlock::{Memlock, raise_memlock};
 pub use pins::{

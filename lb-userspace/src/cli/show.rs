@@ -29,7 +29,10 @@ enum Form {
 }
 
 pub(super) fn status(bpffs: &Path, output: Output) -> Result<()> {
-    print(&view::status(&open(bpffs)?)?, output)
+    let maps = open(bpffs)?;
+    let devices = datapath::attach_points(&PinPaths::new(bpffs))
+        .context("cannot tell which devices have programs")?;
+    print(&view::status(&maps, devices)?, output)
 }
 
 pub(super) fn services(bpffs: &Path, output: Output) -> Result<()> {

@@ -131,11 +131,9 @@ fn remove_folder(folder: &Path, done: &mut Cleanup) -> Result<(), PinError> {
 
 fn remove_filters(done: &mut Cleanup) -> io::Result<()> {
     let filters = Filters::open()?;
-    for ifindex in filters.devices()? {
-        for side in [Side::Ingress, Side::Egress] {
-            if filters.remove(ifindex, side)? > 0 {
-                done.filters.push((ifindex, side));
-            }
+    for (ifindex, side) in filters.held()? {
+        if filters.remove(ifindex, side)? > 0 {
+            done.filters.push((ifindex, side));
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! It does not choose the devices. Two mechanisms do the work: `tcx` with links that a pin holds (Linux 6.6 and later), and
 //! `clsact` filters, which stay by themselves.
 
+mod attach_points;
 mod clsact;
 mod tcx;
 
@@ -18,6 +19,7 @@ use super::{
     pins::{self, PinError, PinPaths},
 };
 use crate::devices::Attacher;
+pub use attach_points::{AttachPoint, Holder, attach_points};
 pub(super) use clsact::Filters;
 pub(crate) use tcx::is_supported as tcx_is_supported;
 
@@ -114,6 +116,9 @@ pub enum LinkError {
     /// A pin stands in the way.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// The filters.
+    #[error("cannot list the filters of the devices of this network namespace")]
+    Filters(#[source] io::Error),
     /// The kernel refused.
     #[error("cannot {action} the program on the {side} side of device {device}", side = .side.name())]
     Kernel {
@@ -255,21 +260,14 @@ impl Links {
     /// # Errors
     /// If pins or filters can't be listed.
     pub fn devices(&self) -> Result<BTreeSet<u32>, LinkError> {
-        let folder = self.paths.links();
-        let mut found = BTreeSet::new();
-        for entry in read_folder(&folder)? {
-            found.extend(pins::link_pin(&entry).map(|(ifindex, _)| ifindex));
-        }
-        let target = Target {
-            ifindex: 0,
-            name: "(any)",
-        };
-        let failed = || target.failed("look for", Side::Ingress);
-        let filters = Filters::open().map_err(failed())?;
-        for ifindex in filters.devices().map_err(failed())? {
-            found.insert(ifindex);
-        }
-        Ok(found)
+        let pinned = pinned_links(&self.paths)?;
+        let filters = Filters::open().and_then(|filters| filters.held());
+        let filtered = filters.map_err(LinkError::Filters)?;
+        Ok(pinned
+            .into_iter()
+            .chain(filtered)
+            .map(|(ifindex, _)| ifindex)
+            .collect())
     }
 }
 
@@ -301,22 +299,21 @@ fn choose(attach: Attach, tcx_is_supported: bool) -> Result<Mechanism, LinkError
     }
 }
 
-fn read_folder(folder: &std::path::Path) -> Result<Vec<String>, PinError> {
-    let failed = |error| PinError::new("read the folder", folder, error);
-    let entries = match std::fs::read_dir(folder) {
+/// The devices and sides that have a pin of a link.
+fn pinned_links(paths: &PinPaths) -> Result<Vec<(u32, Side)>, PinError> {
+    let folder = paths.links();
+    let failed = |error| PinError::new("read the folder", &folder, error);
+    let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),
     };
-    entries
-        .map(|entry| {
-            Ok(entry
-                .map_err(failed)?
-                .file_name()
-                .to_string_lossy()
-                .into_owned())
-        })
-        .collect()
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        found.extend(name.to_str().and_then(pins::link_pin));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

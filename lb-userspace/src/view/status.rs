@@ -9,6 +9,7 @@ use lb_common::vip_filter;
 use serde::Serialize;
 
 use super::columns;
+use crate::datapath::{AttachPoint, Holder};
 use crate::maps::{MapError, Maps};
 use crate::model::Family;
 
@@ -27,6 +28,8 @@ pub struct Status {
     pub synced_at: u64,
     /// How full the maps are.
     pub maps: Vec<FillView>,
+    /// The devices that have the programs, or had them until they went.
+    pub devices: Vec<AttachPoint>,
     /// Packets by reason, without those that did not occur.
     pub counters: Vec<CounterView>,
 }
@@ -55,8 +58,8 @@ pub struct CounterView {
     pub packets: u64,
 }
 
-/// Reads the maps, conntrack whole.
-pub fn status(maps: &dyn Maps) -> Result<Status, MapError> {
+/// Reads the maps, conntrack whole. What is on devices the maps do not tell.
+pub fn status(maps: &dyn Maps, devices: Vec<AttachPoint>) -> Result<Status, MapError> {
     let config = maps.config()?;
     let counters = maps.counters()?;
     let named = Reason::ALL.iter().zip(counters);
@@ -67,6 +70,7 @@ pub fn status(maps: &dyn Maps) -> Result<Status, MapError> {
         generation: config.generation,
         synced_at: config.synced_at,
         maps: fill(maps)?,
+        devices,
         counters: named
             .filter(|(_, packets)| *packets > 0)
             .map(|(reason, packets)| CounterView {
@@ -199,11 +203,32 @@ impl fmt::Display for Status {
         });
         columns::write(f, ["MAP", "USED", "ENTRIES", ""], rows)?;
         writeln!(f)?;
+        let rows = self.devices.iter().map(|point| {
+            [
+                point.device.clone().unwrap_or_else(|| "-".to_owned()),
+                point.ifindex.to_string(),
+                side(&point.ingress),
+                side(&point.egress),
+            ]
+        });
+        columns::write(f, ["DEVICE", "IFINDEX", "INGRESS", "EGRESS"], rows)?;
+        writeln!(f)?;
         let rows = self
             .counters
             .iter()
             .map(|c| [c.reason.to_owned(), c.packets.to_string()]);
         columns::write(f, ["REASON", "PACKETS"], rows)
+    }
+}
+
+fn side(holders: &[Holder]) -> String {
+    match holders {
+        [] => "missing".to_owned(),
+        _ => holders
+            .iter()
+            .map(|h| h.name())
+            .collect::<Vec<_>>()
+            .join("+"),
     }
 }
 

@@ -8,6 +8,7 @@ use lb_common::reason::Reason;
 use lb_common::service::ServiceName;
 
 use super::*;
+use crate::datapath::{AttachPoint, Holder};
 use crate::maps::memory::Memory;
 use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, Maps, Op};
 
@@ -64,8 +65,20 @@ fn idle_time_is_right_when_the_clock_wraps() {
 }
 
 #[test]
-fn status_warns_of_a_map_that_is_nearly_full() {
-    let status = status(&example()).unwrap();
+fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
+    let point =
+        |ifindex, device: Option<&str>, ingress: &[Holder], egress: &[Holder]| AttachPoint {
+            ifindex,
+            device: device.map(str::to_owned),
+            ingress: ingress.to_vec(),
+            egress: egress.to_vec(),
+        };
+    let devices = vec![
+        point(9, Some("vetha"), &[Holder::Tcx], &[Holder::Tcx]),
+        point(10, None, &[Holder::Gone], &[Holder::Gone]),
+        point(11, Some("vethbbb"), &[], &[Holder::Tcx, Holder::Clsact]),
+    ];
+    let status = status(&example(), devices).unwrap();
     assert_eq!(
         status.to_string(),
         "\
@@ -84,6 +97,11 @@ conntrack_v6     0      100
 vip_filter       1   524288
 services         2       10
 
+DEVICE   IFINDEX  INGRESS  EGRESS
+vetha          9  tcx      tcx
+-             10  gone     gone
+vethbbb       11  missing  tcx+clsact
+
 REASON        PACKETS
 new-flow            7
 unknown-port        1
@@ -93,7 +111,9 @@ unknown-port        1
 
 #[test]
 fn a_data_plane_that_no_agent_has_written_says_so() {
-    let text = status(&Memory::new(Limits::default())).unwrap().to_string();
+    let text = status(&Memory::new(Limits::default()), Vec::new())
+        .unwrap()
+        .to_string();
     assert!(
         text.contains("none has run yet") && text.contains("never written yet"),
         "{text}"

@@ -1,7 +1,7 @@
 //! Programs on devices, by both mechanisms.
 
 use anyhow::Result;
-use lb_userspace::datapath::{Attach, Change, LinkError, Side};
+use lb_userspace::datapath::{Attach, AttachPoint, Change, Holder, LinkError, Side, attach_points};
 
 use crate::support::{assert_attached_once, node};
 
@@ -303,5 +303,61 @@ fn the_devices_with_something_of_ours_are_known_also_when_they_are_gone() -> Res
     node.netns.ip(&["link del veth1"])?;
     let devices = node.netns.run(|| tcx.devices())?;
     assert_eq!(devices.into_iter().collect::<Vec<_>>(), [100, 200]);
+    Ok(())
+}
+
+#[test]
+fn what_is_on_devices_is_told_without_an_agent() -> Result<()> {
+    let node = node("link-points")?;
+    let _pods = (
+        node.add_pod("veth1", 100)?,
+        node.add_pod("veth2", 200)?,
+        node.add_pod("veth3", 300)?,
+        node.add_pod("veth4", 400)?,
+    );
+    for (attach, ifindex, device) in [
+        (Attach::Tcx, 100, "veth1"),
+        (Attach::Clsact, 200, "veth2"),
+        (Attach::Tcx, 300, "veth3"),
+        (Attach::Tcx, 400, "veth4"),
+    ] {
+        let (_datapath, links) = node.start(attach)?;
+        node.netns.run(|| links.attach(ifindex, device))?;
+    }
+    // Somebody else's filter is none of ours.
+    node.tc("qdisc add dev veth1 clsact")?;
+    node.tc("filter add dev veth1 egress prio 99 u32 match u32 0 0 flowid 1:1")?;
+    node.netns.ip(&["link del veth3"])?;
+    std::fs::remove_file(node.paths.link(400, Side::Egress))?;
+
+    let found = node.netns.run(|| attach_points(&node.paths))?;
+    let check = |index: usize, ifindex, device: Option<&str>, ingress, egress| {
+        let expected = AttachPoint {
+            ifindex,
+            device: device.map(str::to_owned),
+            ingress,
+            egress,
+        };
+        assert_eq!(found[index], expected);
+    };
+    check(0, 100, Some("veth1"), vec![Holder::Tcx], vec![Holder::Tcx]);
+    check(
+        1,
+        200,
+        Some("veth2"),
+        vec![Holder::Clsact],
+        vec![Holder::Clsact],
+    );
+    check(2, 300, None, vec![Holder::Gone], vec![Holder::Gone]);
+    check(3, 400, Some("veth4"), vec![Holder::Tcx], vec![]);
+    assert_eq!(found.len(), 4);
+
+    let elsewhere = super::support::node("link-points-else")?;
+    let found = elsewhere.netns.run(|| attach_points(&node.paths))?;
+    assert_eq!(
+        found[0].ingress,
+        [Holder::Gone],
+        "its device is not in this namespace"
+    );
     Ok(())
 }

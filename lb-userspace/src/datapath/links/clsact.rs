@@ -115,18 +115,13 @@ impl Filters {
         Ok(ours.len())
     }
 
-    /// The devices that have one of our filters.
-    pub(in crate::datapath) fn devices(&self) -> io::Result<BTreeSet<u32>> {
-        let mut with_clsact = BTreeSet::new();
-        for (ifindex, qdisc) in self.qdiscs()? {
-            if matches!(qdisc, Qdisc::Clsact | Qdisc::Ingress) {
-                with_clsact.insert(ifindex);
-            }
-        }
+    /// The devices and sides that have one of our filters.
+    pub(in crate::datapath) fn held(&self) -> io::Result<BTreeSet<(u32, Side)>> {
+        let with_sides: BTreeSet<u32> = self.qdiscs()?.into_iter().map(|(i, _)| i).collect();
         let mut found = BTreeSet::new();
-        for ifindex in with_clsact {
+        for ifindex in with_sides {
             for side in [Side::Ingress, Side::Egress] {
-                found.extend(self.ours(ifindex, side)?.iter().map(|o| o.ifindex));
+                found.extend(self.ours(ifindex, side)?.iter().map(|o| (o.ifindex, side)));
             }
         }
         Ok(found)

@@ -59,6 +59,17 @@ pub(super) fn attach(
     Ok(change)
 }
 
+/// Whether the pinned link holds a program on this side of this device; none if there is no pin.
+pub(super) fn is_held(
+    target: Target<'_>,
+    side: Side,
+    pin: &Path,
+) -> Result<Option<bool>, LinkError> {
+    open(pin)?
+        .map(|link| holds(&link, target, side))
+        .transpose()
+}
+
 fn open(pin: &Path) -> Result<Option<OwnedFd>, PinError> {
     match bpf::get(pin) {
         Ok(link) => Ok(Some(link)),
