@@ -112,7 +112,6 @@ pub fn take_down() -> Result<()> {
 
 fn look_around(cluster: &Cluster, lb: &Path) -> Result<String> {
     let agent = &cluster.agents[0];
-    let node = agent.netns().name();
     let front_end = cluster.front_end.netns.name();
     let backend = cluster.pod("backend-1")?.netns.name();
     let bpffs = agent.bpffs().display();
@@ -138,7 +137,7 @@ fn look_around(cluster: &Cluster, lb: &Path) -> Result<String> {
   {lb} --bpffs {bpffs} backend list
   {lb} --bpffs {bpffs} conntrack list -o json
   bpftool map dump pinned {pins}/frontends_v4
-  ip netns exec {node} bpftool net
+  {lb} --bpffs {bpffs} status
 
   tail -f {logs}
   ls {manifests}      (the agents follow every change here)

@@ -86,3 +86,26 @@ impl Talk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_names_what_did_not_hold() {
+        let mut talk = Talk::default();
+        talk.claim("water is wet", true);
+        assert_eq!(
+            talk.verdict().unwrap(),
+            "demo: everything shown held (1 claims)"
+        );
+        let mut talk = Talk::default();
+        talk.claim("water is wet", true);
+        talk.claim("fire is cold", false);
+        assert!(talk.has_failed());
+        assert_eq!(
+            talk.verdict().unwrap_err().to_string(),
+            "demo: 1 of 2 claims did not hold:\n  fire is cold"
+        );
+    }
+}
