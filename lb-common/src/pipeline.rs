@@ -135,7 +135,10 @@ fn is_idle<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
         Protocol::Tcp if flow.state().has(FlowState::REPLIED) => TCP_ESTABLISHED_SECONDS,
         Protocol::Tcp => TCP_OPENING_SECONDS,
     };
-    now.wrapping_sub(flow.last_seen()) > limit.wrapping_mul(dp.ticks_per_second())
+    let age = now.wrapping_sub(flow.last_seen());
+    // Another CPU may have read a later tick: a stamp of the next second is new, not as old as the clock's wrap makes it.
+    let is_ahead = age.wrapping_neg() <= dp.ticks_per_second();
+    age > limit.wrapping_mul(dp.ticks_per_second()) && !is_ahead
 }
 
 /// Records what a packet adds to its flow. Most packets add nothing and write nothing: the stamp is renewed once a

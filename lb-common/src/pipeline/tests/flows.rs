@@ -270,4 +270,13 @@ on_both_families! {
         assert_eq!(receive(&dp, &late).reason, Reason::NotForService);
         assert!(dp.flows.entries.borrow().is_empty());
     }
+
+    fn a_stamp_that_another_cpu_wrote_a_tick_ahead_is_not_an_old_one<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 3);
+        let backend = answered(&dp, &datagram(40_000), 0);
+        // This CPU read the clock, the other one a tick later, and stamped before this one looked the flow up.
+        dp.now.set(dp.now.get().wrapping_sub(1));
+        assert_eq!(forwarded(&dp, &datagram(40_000)), (backend, Reason::Forward));
+        assert_eq!(answered(&dp, &datagram(40_000), 0), backend);
+    }
 }
