@@ -31,7 +31,7 @@ pub struct Cli {
 enum Command {
     /// Run the data plane of this node.
     Agent(agent::Args),
-    /// Show how the data plane is: what is written, how full the maps are, what became of packets.
+    /// Show how the data plane is: what is written, how full the maps are, which devices have programs, what became of packets.
     Status(show::Output),
     /// Show the Services that the data plane serves.
     #[command(subcommand)]

@@ -1,7 +1,8 @@
 //! What the maps hold, in the names that people know: the one renderer, for the command line and for tests.
 //!
-//! It needs the maps and nothing else: no agent, no API server. Every view is a list that serde writes as JSON and
-//! `Display` as text in aligned columns, sorted, so that two prints of one state are equal. It changes nothing.
+//! It needs the maps, and for the status what is on devices, but no agent and no API server. Every view is a list that
+//! serde writes as JSON and `Display` as text in aligned columns, sorted, so that two prints of one state are equal. It
+//! changes nothing.
 
 mod backends;
 mod columns;

@@ -1,4 +1,5 @@
-//! How the data plane is: what the agent has written, how full the maps are, what became of packets.
+//! How the data plane is: what the agent has written, how full the maps are, which devices have programs, what became of
+//! packets.
 
 use std::collections::HashMap;
 use std::fmt;
