@@ -191,6 +191,9 @@ impl Links {
     /// Sees to it that a device has the current programs, each exactly once: adds them, or replaces in place what an
     /// earlier agent left, be it by the other mechanism. Tells what it changed for each side.
     ///
+    /// Adding by tcx takes 5 to 15 ms a side: the kernel waits for an RCU grace period with the lock that all devices share
+    /// (`tcx_entry_sync` in `include/net/tcx.h`), so that several threads would not be faster. Replacing takes microseconds.
+    ///
     /// # Errors
     /// [`LinkError::Vanished`] if the device is gone. After any error what was attached before still is.
     pub fn attach(&self, ifindex: u32, name: &str) -> Result<[(Side, Change); 2], LinkError> {
