@@ -22,3 +22,41 @@ pub fn slot_hash<A: Address>(secret: u64, client: &Endpoint<A>, service_id: u32)
         mix(client.address.fold() ^ secret.rotate_left(17) ^ ((service_id as u64) << 40)) as u32;
     start.wrapping_add(client.port.get().rotate_right(1) as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::addr::Port;
+
+    fn slots(hashes: impl Iterator<Item = u32>) -> usize {
+        hashes.map(|hash| hash % 60).collect::<BTreeSet<_>>().len()
+    }
+
+    #[test]
+    fn secret_service_port_and_client_each_choose_the_slot_to_start_from() {
+        let client = |n| Endpoint {
+            address: [10, 244, 1, n],
+            port: Port::new(40_000),
+        };
+        // Sixty draws of sixty slots leave 38 distinct ones on average.
+        assert!(slots((0..60).map(|n| slot_hash(n, &client(1), 7))) > 25);
+        assert!(slots((0..60).map(|n| slot_hash(1, &client(1), n))) > 25);
+        assert!(slots((0..60).map(|n| slot_hash(1, &client(n as u8), 7))) > 25);
+    }
+
+    #[test]
+    fn every_port_of_a_client_differs_by_its_place_among_the_ephemeral_ones() {
+        let at = |port| {
+            let client = Endpoint {
+                address: [10, 244, 1, 1],
+                port: Port::new(port),
+            };
+            slot_hash(1, &client, 7)
+        };
+        for port in (32_768..60_000).step_by(2) {
+            assert_eq!(at(port + 2).wrapping_sub(at(port)), 1, "{port}");
+        }
+    }
+}

@@ -141,4 +141,19 @@ on_both_families! {
         assert_eq!(dp.flows.entries.borrow().len(), 4);
         assert_no_half_flow(&dp);
     }
+
+    fn a_connection_whose_entry_was_lost_keeps_its_tuple_as_an_answered_one<A>() {
+        let dp = two_frontends::<A>(Protocol::Tcp, 1);
+        let second = to_vip(11, L4::tcp(40_000, 80, SYN));
+        forwarded(&dp, &to_vip(10, L4::tcp(40_000, 80, ACK)));
+        dp.advance(121);
+        assert_eq!(send(&dp, &second).reason, Reason::TupleClash);
+    }
+
+    fn a_connection_whose_entry_was_lost_ends_by_its_last_segments<A>() {
+        let dp = two_frontends::<A>(Protocol::Tcp, 1);
+        let second = to_vip(11, L4::tcp(40_000, 80, SYN));
+        answered(&dp, &to_vip(10, L4::tcp(40_000, 80, FIN_ACK)), FIN_ACK);
+        assert_eq!(forwarded(&dp, &second).1, Reason::NewFlow);
+    }
 }
