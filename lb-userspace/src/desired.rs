@@ -14,6 +14,7 @@ mod pool;
 mod problem;
 mod ranges;
 mod replace;
+mod resting;
 mod rows;
 mod table;
 

@@ -1,7 +1,9 @@
 //! Ids that are given out lowest first, and rest for a while before they are given out again.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
+
+use super::resting::Resting;
 
 /// Ids from 1 on.
 #[derive(Debug)]
@@ -10,7 +12,7 @@ pub struct Ids {
     next: u32,
     free: BTreeSet<u32>,
     taken: HashSet<u32>,
-    resting: VecDeque<(Instant, u32)>,
+    resting: Resting<u32>,
 }
 
 impl Default for Ids {
@@ -19,7 +21,7 @@ impl Default for Ids {
             next: 1,
             free: BTreeSet::new(),
             taken: HashSet::new(),
-            resting: VecDeque::new(),
+            resting: Resting::default(),
         }
     }
 }
@@ -53,19 +55,15 @@ impl Ids {
 
     /// Frees an id, but not before `until`. Calls come in the order of `until`.
     pub fn rest(&mut self, id: u32, until: Instant) {
-        self.resting.push_back((until, id));
+        self.resting.push(id, until);
     }
 
     /// Frees the ids that have rested long enough; whether there were any.
     pub fn wake(&mut self, now: Instant) -> bool {
-        let before = self.resting.len();
-        while let Some((until, id)) = self.resting.front().copied()
-            && until <= now
-        {
-            self.resting.pop_front();
-            self.give_back(id);
-        }
-        self.resting.len() < before
+        let awake = self.resting.wake(now);
+        let any = !awake.is_empty();
+        awake.into_iter().for_each(|id| self.give_back(id));
+        any
     }
 }
 

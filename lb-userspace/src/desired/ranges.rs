@@ -1,8 +1,10 @@
 //! Ranges of slots: given out first fit, joined again when they come back, after a rest.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
+
+use super::resting::Resting;
 
 /// The slots of the array, free or not.
 #[derive(Debug)]
@@ -10,7 +12,7 @@ pub struct Ranges {
     /// Free ranges by their start; no two touch.
     free: BTreeMap<u32, u32>,
     used: u32,
-    resting: VecDeque<(Instant, Range<u32>)>,
+    resting: Resting<Range<u32>>,
 }
 
 impl Ranges {
@@ -19,7 +21,7 @@ impl Ranges {
         Self {
             free: BTreeMap::from([(0, len)]),
             used: 0,
-            resting: VecDeque::new(),
+            resting: Resting::default(),
         }
     }
 
@@ -81,24 +83,20 @@ impl Ranges {
 
     /// Frees a range, but not before `until`. Calls come in the order of `until`.
     pub fn rest(&mut self, range: Range<u32>, until: Instant) {
-        self.resting.push_back((until, range));
+        self.resting.push(range, until);
     }
 
     /// Frees the ranges that have rested long enough; whether there were any.
     pub fn wake(&mut self, now: Instant) -> bool {
-        let before = self.resting.len();
-        while let Some((until, range)) = self.resting.front().cloned()
-            && until <= now
-        {
-            self.resting.pop_front();
-            self.give_back(range);
-        }
-        self.resting.len() < before
+        let awake = self.resting.wake(now);
+        let any = !awake.is_empty();
+        awake.into_iter().for_each(|range| self.give_back(range));
+        any
     }
 
     /// When the next range wakes.
     pub fn next_wake(&self) -> Option<Instant> {
-        self.resting.front().map(|(until, _)| *until)
+        self.resting.next_wake()
     }
 }
 
