@@ -4,6 +4,7 @@
 //! `maps`. Beside it stand `datapath` (programs, pins, links), `devices` (which devices get a link), `cli` and `app`.
 
 pub mod app;
+mod causes;
 pub mod cli;
 pub mod datapath;
 pub mod delta;

@@ -19,6 +19,8 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+use crate::causes::with_causes;
+
 use super::{
     Device, DeviceEvent, DeviceWatcher, WatchError,
     status::{DeviceState, DeviceStatus, FollowerStatus},
@@ -245,17 +247,6 @@ fn backoff(tries: u32) -> Duration {
     FIRST_RETRY
         .saturating_mul(2u32.saturating_pow(tries.saturating_sub(1)))
         .min(LAST_RETRY)
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use aya::maps::MapData;
 
+use crate::causes::with_causes;
 use crate::maps::MapError;
 use crate::maps::spec::{self, Limits, MapSpec};
 
@@ -31,13 +32,7 @@ pub fn create(dir: &Path, spec: &MapSpec) -> Result<(), MapError> {
         spec.max_entries,
         spec.flags,
     );
-    let map = MapData::create(object, spec.name, None).map_err(|e| failed(chain(&e)))?;
-    map.pin(dir.join(spec.name)).map_err(|e| failed(chain(&e)))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
+    let map = MapData::create(object, spec.name, None).map_err(|e| failed(with_causes(&e)))?;
+    map.pin(dir.join(spec.name))
+        .map_err(|e| failed(with_causes(&e)))
 }

@@ -7,8 +7,6 @@
 mod tests;
 mod watched;
 
-use std::error::Error as _;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +21,7 @@ use tokio::sync::mpsc::Sender;
 use tracing::{info, warn};
 
 use super::{Batch, SourceEvent};
+use crate::causes::with_causes;
 use crate::model::{EndpointSlice, Node, Service};
 use watched::{ApiKind, Watched};
 
@@ -199,25 +198,11 @@ fn take<T: ApiKind>(
         Err(error) => {
             warn!(
                 kind = T::NAME,
-                error = chain(&error),
+                error = with_causes(&error),
                 "the Kubernetes API cannot be watched: what was seen last stays in force, and the next attempt follows; see \
                  that the API is reachable without a Service VIP and that list and watch are permitted"
             );
             Batch::new()
         }
     }
-}
-
-/// An error with all its causes that add something.
-fn chain(error: &watcher::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            let _ = write!(text, ": {words}");
-        }
-        cause = error.source();
-    }
-    text
 }

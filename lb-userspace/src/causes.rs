@@ -1,0 +1,45 @@
+//! Errors in one line.
+
+use std::error::Error;
+
+/// An error with all its causes that add something: some errors hold the words of their cause already.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::maps::MapError;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = |path: &str| MapError::Open {
+            map: "slots",
+            path: path.into(),
+            source: io::Error::other("no such luck"),
+        };
+        assert_eq!(
+            with_causes(&error("/p")),
+            "cannot open map slots pinned at /p: no such luck"
+        );
+        let outer = crate::datapath::LinkError::Filters(io::Error::other(error("/p")));
+        assert_eq!(
+            with_causes(&outer),
+            "cannot list the filters of the devices of this network namespace: cannot open map slots pinned at /p: no such \
+             luck"
+        );
+    }
+}
