@@ -142,9 +142,8 @@ impl<A: FamilyMaps> FlowTable<A> for LruFlows<A> {
     }
 }
 
-// Functions of their own: they are called from several places and would be compiled into each.
-
-/// Writes both entries of a flow, or none.
+/// Writes both entries of a flow, or none. A function of its own: it is called from several places and would be compiled
+/// into each.
 #[inline(never)]
 fn store<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
     if !put(flow, &flow.from_backend(), Direction::FromBackend, scratch) {
@@ -157,8 +156,9 @@ fn store<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
     false
 }
 
-/// Removes both entries of a flow; one that is not there need not be removed.
-#[inline(never)]
+/// Removes both entries of a flow; one that is not there need not be removed. Its one caller is a function of its own, and
+/// another frame on the path of IPv6 would be too much: older kernels round each up to 32 of the 512 octets of stack.
+#[inline(always)]
 fn forget<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
     let client = drop_entry(&flow.from_client(), Direction::FromClient, scratch);
     drop_entry(&flow.from_backend(), Direction::FromBackend, scratch) && client
