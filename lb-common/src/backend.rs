@@ -13,19 +13,17 @@ pub enum BackendState {
     Terminating = 2,
 }
 
-/// Value of `backends_v4` and `backends_v6`; the key is the backend's id, a `u32` that is never 0.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(C)]
-pub struct Backend<A> {
-    address: A,
-    port: u16,
-    state: u8,
-    reserved: u8,
-    epoch: u32,
-    service_id: u32,
+map_type! {
+    /// Value of `backends_v4` and `backends_v6`; the key is the backend's id, a `u32` that is never 0.
+    pub struct Backend<A> {
+        address: A,
+        port: u16,
+        state: u8,
+        reserved: u8,
+        epoch: u32,
+        service_id: u32,
+    }
 }
-map_type!(Backend<[u8; 4]> { address: [u8; 4], port: u16, state: u8, reserved: u8, epoch: u32, service_id: u32 });
-map_type!(Backend<[u8; 16]> { address: [u8; 16], port: u16, state: u8, reserved: u8, epoch: u32, service_id: u32 });
 
 impl<A: Address> Backend<A> {
     /// A backend. `epoch` tells two users of one id apart: it differs whenever the id is given out again.

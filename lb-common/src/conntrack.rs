@@ -30,36 +30,18 @@ pub enum Direction {
     FromBackend = 1,
 }
 
-/// Key of `conntrack_v4` and `conntrack_v6`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(C)]
-pub struct ConntrackKey<A> {
-    client: A,
-    peer: A,
-    client_port: u16,
-    peer_port: u16,
-    protocol: u8,
-    direction: u8,
-    reserved: [u8; 2],
+map_type! {
+    /// Key of `conntrack_v4` and `conntrack_v6`.
+    pub struct ConntrackKey<A> {
+        client: A,
+        peer: A,
+        client_port: u16,
+        peer_port: u16,
+        protocol: u8,
+        direction: u8,
+        reserved: [u8; 2],
+    }
 }
-map_type!(ConntrackKey<[u8; 4]> {
-    client: [u8; 4],
-    peer: [u8; 4],
-    client_port: u16,
-    peer_port: u16,
-    protocol: u8,
-    direction: u8,
-    reserved: [u8; 2],
-});
-map_type!(ConntrackKey<[u8; 16]> {
-    client: [u8; 16],
-    peer: [u8; 16],
-    client_port: u16,
-    peer_port: u16,
-    protocol: u8,
-    direction: u8,
-    reserved: [u8; 2],
-});
 
 impl<A: Address> ConntrackKey<A> {
     /// The key of a tuple, seen from one side.
@@ -137,51 +119,23 @@ impl FlowState {
     }
 }
 
-/// A flow: value of `conntrack_v4` and `conntrack_v6`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(C)]
-pub struct Flow<A> {
-    client: A,
-    frontend: A,
-    backend: A,
-    client_port: u16,
-    frontend_port: u16,
-    backend_port: u16,
-    protocol: u8,
-    state: u8,
-    backend_id: u32,
-    service_id: u32,
-    epoch: u32,
-    last_seen: u32,
+map_type! {
+    /// A flow: value of `conntrack_v4` and `conntrack_v6`.
+    pub struct Flow<A> {
+        client: A,
+        frontend: A,
+        backend: A,
+        client_port: u16,
+        frontend_port: u16,
+        backend_port: u16,
+        protocol: u8,
+        state: u8,
+        backend_id: u32,
+        service_id: u32,
+        epoch: u32,
+        last_seen: u32,
+    }
 }
-map_type!(Flow<[u8; 4]> {
-    client: [u8; 4],
-    frontend: [u8; 4],
-    backend: [u8; 4],
-    client_port: u16,
-    frontend_port: u16,
-    backend_port: u16,
-    protocol: u8,
-    state: u8,
-    backend_id: u32,
-    service_id: u32,
-    epoch: u32,
-    last_seen: u32,
-});
-map_type!(Flow<[u8; 16]> {
-    client: [u8; 16],
-    frontend: [u8; 16],
-    backend: [u8; 16],
-    client_port: u16,
-    frontend_port: u16,
-    backend_port: u16,
-    protocol: u8,
-    state: u8,
-    backend_id: u32,
-    service_id: u32,
-    epoch: u32,
-    last_seen: u32,
-});
 
 /// The backend that a flow was given to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,20 +7,18 @@ use crate::layout::map_type;
 /// four-byte backend ids share one.
 pub const SLOTS_PER_ELEMENT: u32 = 2;
 
-/// Key of `frontends_v4` and `frontends_v6`.
-///
-/// Port 0 with protocol 0 is the row of the address itself: it says that the address is a VIP, so that a packet to one of
-/// its unknown ports can be refused (S-30 c).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(C)]
-pub struct FrontendKey<A> {
-    address: A,
-    port: u16,
-    protocol: u8,
-    reserved: u8,
+map_type! {
+    /// Key of `frontends_v4` and `frontends_v6`.
+    ///
+    /// Port 0 with protocol 0 is the row of the address itself: it says that the address is a VIP, so that a packet to one of
+    /// its unknown ports can be refused (S-30 c).
+    pub struct FrontendKey<A> {
+        address: A,
+        port: u16,
+        protocol: u8,
+        reserved: u8,
+    }
 }
-map_type!(FrontendKey<[u8; 4]> { address: [u8; 4], port: u16, protocol: u8, reserved: u8 });
-map_type!(FrontendKey<[u8; 16]> { address: [u8; 16], port: u16, protocol: u8, reserved: u8 });
 
 impl<A: Address> FrontendKey<A> {
     /// The key of an address, port and protocol.
@@ -80,31 +78,20 @@ pub struct SlotRange {
     pub backends: u32,
 }
 
-/// Value of `frontends_v4` and `frontends_v6`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(C)]
-pub struct Frontend {
-    service_id: u32,
-    cluster_offset: u32,
-    cluster_len: u32,
-    cluster_backends: u32,
-    local_offset: u32,
-    local_len: u32,
-    local_backends: u32,
-    affinity_seconds: u32,
-    flags: u32,
+map_type! {
+    /// Value of `frontends_v4` and `frontends_v6`.
+    pub struct Frontend {
+        service_id: u32,
+        cluster_offset: u32,
+        cluster_len: u32,
+        cluster_backends: u32,
+        local_offset: u32,
+        local_len: u32,
+        local_backends: u32,
+        affinity_seconds: u32,
+        flags: u32,
+    }
 }
-map_type!(Frontend {
-    service_id: u32,
-    cluster_offset: u32,
-    cluster_len: u32,
-    cluster_backends: u32,
-    local_offset: u32,
-    local_len: u32,
-    local_backends: u32,
-    affinity_seconds: u32,
-    flags: u32,
-});
 
 impl Frontend {
     /// Flag: select from the local range only (internalTrafficPolicy Local, S-23).

@@ -77,13 +77,38 @@ pub trait MapType: bytemuck::Pod {
     const FIELDS: &'static [(&'static str, usize, usize)];
 }
 
-/// Makes a `#[repr(C)]` struct a map key or value: refuses padding at compile time (a hash map compares bytes, so an
-/// undefined byte is a lookup that misses) and records the fields for the layout's fingerprint.
+/// Declares the struct of a map's key or value: refuses padding at compile time (a hash map compares bytes, so an
+/// undefined byte is a lookup that misses) and records the fields for the layout's fingerprint. A struct with a parameter
+/// is there for addresses of both families.
 macro_rules! map_type {
-    ($type:ty { $($field:ident: $field_type:ty),+ $(,)? }) => {
+    ($(#[$meta:meta])* pub struct $name:ident { $($fields:tt)+ }) => {
+        map_type!(@declare [$(#[$meta])*] [$name] { $($fields)+ });
+        map_type!(@bytes $name, stringify!($name), { $($fields)+ });
+    };
+    ($(#[$meta:meta])* pub struct $name:ident<$address:ident> { $($fields:tt)+ }) => {
+        map_type!(@declare [$(#[$meta])*] [$name<$address>] { $($fields)+ });
+        const _: () = {
+            type $address = [u8; 4];
+            map_type!(@bytes $name<$address>, concat!(stringify!($name), "<[u8; 4]>"), { $($fields)+ });
+        };
+        const _: () = {
+            type $address = [u8; 16];
+            map_type!(@bytes $name<$address>, concat!(stringify!($name), "<[u8; 16]>"), { $($fields)+ });
+        };
+    };
+    (@declare [$($meta:tt)*] [$($type:tt)+] { $($fields:tt)+ }) => {
+        $($meta)*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(C)]
+        pub struct $($type)+ { $($fields)+ }
+    };
+    (
+        @bytes $type:ty, $type_name:expr,
+        { $($(#[$meta:meta])* $visibility:vis $field:ident: $field_type:ty),+ $(,)? }
+    ) => {
         const _: () = assert!(
             core::mem::size_of::<$type>() == 0 $(+ core::mem::size_of::<$field_type>())+,
-            concat!(stringify!($type), " has padding")
+            concat!($type_name, " has padding")
         );
         // SAFETY: every field is Zeroable, as the Pod bound below demands.
         unsafe impl bytemuck::Zeroable for $type {}
@@ -95,7 +120,7 @@ macro_rules! map_type {
             $(assert_pod::<$field_type>();)+
         };
         impl $crate::layout::MapType for $type {
-            const NAME: &'static str = stringify!($type);
+            const NAME: &'static str = $type_name;
             const FIELDS: &'static [(&'static str, usize, usize)] = &[
                 $((stringify!($field), core::mem::offset_of!($type, $field), core::mem::size_of::<$field_type>())),+
             ];

@@ -3,26 +3,19 @@
 use crate::addr::Protocol;
 use crate::layout::map_type;
 
-/// Value of `services`; the key is the service id, a `u32` that is never 0. Names are padded with zeros.
-///
-/// The lengths are the API's limits: 63 octets for a namespace and a Service's name (RFC 1123 label), 15 for a port's
-/// name (RFC 6335).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(C)]
-pub struct ServiceName {
-    namespace: [u8; 64],
-    name: [u8; 64],
-    port_name: [u8; 16],
-    protocol: u8,
-    reserved: [u8; 3],
+map_type! {
+    /// Value of `services`; the key is the service id, a `u32` that is never 0. Names are padded with zeros.
+    ///
+    /// The lengths are the API's limits: 63 octets for a namespace and a Service's name (RFC 1123 label), 15 for a port's
+    /// name (RFC 6335).
+    pub struct ServiceName {
+        namespace: [u8; 64],
+        name: [u8; 64],
+        port_name: [u8; 16],
+        protocol: u8,
+        reserved: [u8; 3],
+    }
 }
-map_type!(ServiceName {
-    namespace: [u8; 64],
-    name: [u8; 64],
-    port_name: [u8; 16],
-    protocol: u8,
-    reserved: [u8; 3]
-});
 
 impl ServiceName {
     /// The name of a service port, or none where a part is longer than the API allows.
