@@ -11,16 +11,16 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use lab::{Cni, Lab, Netns, Pod, Sandbox, checksum_errors};
 
-pub use agent::Agent;
+pub use agent::{Agent, Flags};
 pub use service::{DATAGRAMS, Endpoint, HTTP, Port, STREAMS, Service};
 
 /// The cluster of one test.
 pub struct Cluster {
+    agents: Vec<Agent>,
+    pods: Vec<Pod>,
     /// The network.
     pub lab: Lab,
-    /// Where the agents' manifests are.
-    pub manifests: PathBuf,
-    agents: Vec<Agent>,
+    manifests: PathBuf,
     /// All namespaces that ever were, for the checksum errors that they counted.
     namespaces: Vec<Netns>,
 }
@@ -29,7 +29,7 @@ pub struct Cluster {
 pub struct Builder {
     nodes: usize,
     cni: Cni,
-    flags: Vec<String>,
+    flags: Flags,
     agents_run: bool,
 }
 
@@ -41,14 +41,13 @@ impl Cluster {
             cni: Cni::Routed,
             // Small maps: dozens of agents run in one test binary.
             flags: [
-                "--max-frontends=256",
-                "--max-backends=256",
-                "--max-services=256",
+                ("--max-frontends", "256"),
+                ("--max-backends", "256"),
+                ("--max-services", "256"),
+                ("--max-slots", "8192"),
+                ("--max-conntrack", "65536"),
             ]
-            .into_iter()
-            .chain(["--max-slots=8192", "--max-conntrack=65536"])
-            .map(str::to_owned)
-            .collect(),
+            .into(),
             agents_run: true,
         }
     }
@@ -69,22 +68,34 @@ impl Cluster {
     /// A pod without servers on a node, counted from 1. Where an agent runs it has attached to the pod's device.
     pub fn client(&mut self, node: usize, name: &str) -> Result<Pod> {
         let pod = self.lab.node(node).add_pod(name)?;
-        self.namespaces.push(pod.netns.clone());
-        let agent = &mut self.agents[node - 1];
-        if agent.is_started() {
-            agent.wait_until_attached(&pod)?;
-        }
+        self.take_in(node, &pod)?;
         Ok(pod)
     }
 
     /// A pod that serves what a [`Service`] leads to. Its checksums are real ones, so that wrong ones are counted.
     pub fn backend(&mut self, node: usize, name: &str) -> Result<Pod> {
         let pod = self.client(node, name)?;
-        pod.set_tx_checksum_offload(false)?;
-        pod.serve_http(HTTP.target)?;
-        pod.serve_udp(DATAGRAMS.target)?;
-        pod.serve_stream(STREAMS.target)?;
+        serve(&pod)?;
         Ok(pod)
+    }
+
+    /// A [`backend`](Cluster::backend) with the addresses of one that is gone.
+    pub fn backend_in_place_of(&mut self, gone: Pod, name: &str) -> Result<Pod> {
+        let (ipv4, ipv6) = (gone.ipv4, gone.ipv6);
+        let nodes = self.lab.nodes().iter();
+        let node = nodes.take_while(|node| node.name != gone.node).count() + 1;
+        gone.delete()?;
+        let pod = self.lab.node(node).add_pod_with_ips(name, ipv4, ipv6)?;
+        // What the announcement of a new pod by its CNI plugin does: nobody sends to the old one's Ethernet address.
+        self.lab.node(node).netns.ip(&["neigh flush all"])?;
+        self.take_in(node, &pod)?;
+        serve(&pod)?;
+        Ok(pod)
+    }
+
+    /// Lets pods live as long as the cluster.
+    pub fn keep(&mut self, pods: impl IntoIterator<Item = Pod>) {
+        self.pods.extend(pods);
     }
 
     /// Two Services with one backend each, the first on node 1, the second on node 2.
@@ -124,6 +135,15 @@ impl Cluster {
         Ok(())
     }
 
+    fn take_in(&mut self, node: usize, pod: &Pod) -> Result<()> {
+        self.namespaces.push(pod.netns.clone());
+        let agent = &mut self.agents[node - 1];
+        if agent.is_started() {
+            agent.wait_until_attached(pod)?;
+        }
+        Ok(())
+    }
+
     fn assert_no_checksum_errors(&self) -> Result<()> {
         for netns in &self.namespaces {
             let errors = checksum_errors(netns)?;
@@ -152,9 +172,9 @@ impl Builder {
         self
     }
 
-    /// One more flag for every agent.
-    pub fn flag(mut self, flag: &str) -> Self {
-        self.flags.push(flag.to_owned());
+    /// A flag of every agent.
+    pub fn flag(mut self, flag: &'static str, value: &'static str) -> Self {
+        self.flags.insert(flag, value);
         self
     }
 
@@ -192,6 +212,7 @@ impl Builder {
             lab,
             manifests,
             agents: agents?,
+            pods: Vec::new(),
             namespaces,
         };
         if self.agents_run {
@@ -207,6 +228,13 @@ impl Drop for Cluster {
             self.print_logs();
         }
     }
+}
+
+fn serve(pod: &Pod) -> Result<()> {
+    pod.set_tx_checksum_offload(false)?;
+    pod.serve_http(HTTP.target)?;
+    pod.serve_udp(DATAGRAMS.target)?;
+    pod.serve_stream(STREAMS.target)
 }
 
 /// Removes a directory on bpffs with all that is pinned in it, so that the maps' memory is free for the next test.

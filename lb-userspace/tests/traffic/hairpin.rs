@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
 use lab::client;
 
 use super::cluster::{DATAGRAMS, Endpoint, HTTP, STREAMS, Service};

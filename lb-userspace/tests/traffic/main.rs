@@ -3,11 +3,18 @@
 //! Every test has a cluster of its own, needs root, and ends with the assertion that no namespace counted a wrong
 //! checksum. What single packets look like is another test's business, and so is what the maps hold.
 
+mod arrivals;
+mod bad_input;
 mod bystanders;
+mod clsact;
 mod cluster;
+mod commands;
 mod hairpin;
+mod load;
 mod outside;
 mod refusal;
+mod restart;
+mod scaling;
 mod spread;
 mod streams;
 

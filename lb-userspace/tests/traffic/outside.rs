@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::Result;
 use lab::client::{self, ClientError, UdpClient};
 use lab::{Frame, PacketSocket};
 

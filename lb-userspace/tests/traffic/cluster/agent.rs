@@ -1,6 +1,6 @@
 //! The agent of one node, and `lb` beside it: started, killed and asked as an operator would.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ use super::service::{Endpoint, Service};
 /// How long an agent may take for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Flags with their values.
+pub type Flags = BTreeMap<&'static str, &'static str>;
+
 /// An agent, and what it leaves behind when it is gone.
 pub struct Agent {
     /// Name of its node.
@@ -24,7 +27,7 @@ pub struct Agent {
     /// The mount point that it pins below.
     pub bpffs: PathBuf,
     /// What it is started with, beside what it needs.
-    pub flags: Vec<String>,
+    pub flags: Flags,
     netns: Netns,
     manifests: PathBuf,
     log: PathBuf,
@@ -34,7 +37,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub(super) fn new(node: &Node, manifests: &Path, flags: Vec<String>) -> Result<Self> {
+    pub(super) fn new(node: &Node, manifests: &Path, flags: Flags) -> Result<Self> {
         let sandbox = Sandbox::current()?;
         let bpffs = sandbox.bpffs().join(node.netns.name());
         fs::create_dir(&bpffs).with_context(|| bpffs.display().to_string())?;
@@ -130,13 +133,21 @@ impl Agent {
         line(self).context("the log has lost a line")
     }
 
-    /// Waits until new connections to the Service are led to exactly these endpoints.
+    /// Waits until new connections to the Service are led to exactly these endpoints, and no other has a backend row.
     pub fn wait_until_serves(&mut self, service: &Service, endpoints: &[Endpoint]) -> Result<()> {
         let expected = service.selectable(endpoints, &self.node);
+        let known = Service::targets(endpoints);
         let what = format!("Service {} to lead to {expected:?}", service.name);
         self.wait(&what, |agent| {
+            let rows = agent.backends(service)?;
+            let selectable: BTreeSet<_> = rows
+                .iter()
+                .filter(|(_, slots)| **slots > 0)
+                .map(|(address, _)| *address)
+                .collect();
             Ok(agent.frontends(service)? == service.frontends()
-                && agent.selectable(service)? == expected)
+                && selectable == expected
+                && rows.keys().all(|address| known.contains(address)))
         })
     }
 
@@ -229,7 +240,8 @@ impl Agent {
             .collect()
     }
 
-    fn selectable(&self, service: &Service) -> Result<BTreeSet<SocketAddr>> {
+    /// The backends of the Service, with the number of slots that lead to each.
+    fn backends(&self, service: &Service) -> Result<BTreeMap<SocketAddr, u64>> {
         let of = format!("default/{}:", service.name);
         let rows = self.json(&["backend", "list"])?;
         let rows = rows.as_array().context("no list")?;
@@ -239,8 +251,10 @@ impl Agent {
                     .as_str()
                     .is_some_and(|name| name.starts_with(&of))
             })
-            .filter(|row| row["slots"].as_u64().is_some_and(|slots| slots > 0))
-            .map(|row| address(&row["address"]))
+            .map(|row| {
+                let slots = row["slots"].as_u64().context("slots")?;
+                Ok((address(&row["address"])?, slots))
+            })
             .collect()
     }
 
@@ -251,7 +265,7 @@ impl Agent {
             .arg(&self.bpffs)
             .args(["agent", "--node-name", &self.node, "--manifests"])
             .arg(&self.manifests)
-            .args(&self.flags);
+            .args(self.flags.iter().flat_map(|(flag, value)| [flag, value]));
         command
     }
 

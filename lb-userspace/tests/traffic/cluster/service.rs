@@ -144,7 +144,12 @@ spec:
         if chosen.is_empty() {
             chosen = of(Condition::Draining).collect();
         }
-        chosen
+        Self::targets(chosen)
+    }
+
+    /// The addresses of endpoints with every port that they serve.
+    pub fn targets<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> BTreeSet<SocketAddr> {
+        endpoints
             .into_iter()
             .flat_map(|endpoint| endpoint.addresses)
             .flat_map(|address| PORTS.map(|port| (address, port.target).into()))
