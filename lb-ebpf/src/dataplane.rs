@@ -156,8 +156,9 @@ fn store<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
     false
 }
 
-/// Removes both entries of a flow; one that is not there need not be removed. Its one caller is a function of its own, and
-/// another frame on the path of IPv6 would be too much: older kernels round each up to 32 of the 512 octets of stack.
+/// Removes both entries of a flow; one that is not there need not be removed. The pipeline calls it from a function of
+/// its own, and one more frame on the path of IPv6 would be too much: older kernels round each up to 32 of the 512 octets
+/// of stack.
 #[inline(always)]
 fn forget<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
     let client = drop_entry(&flow.from_client(), Direction::FromClient, scratch);
