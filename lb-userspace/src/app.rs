@@ -190,14 +190,15 @@ impl Stage {
 
 fn check(config: &Config) -> Result<()> {
     let findings = preflight::evaluate(&preflight::gather(&config.bpffs, config.attach)?);
-    for finding in &findings {
+    let (fatal, rest): (Vec<_>, Vec<_>) = findings
+        .iter()
+        .partition(|finding| finding.severity == preflight::Severity::Fatal);
+    for finding in rest {
         warn!("{finding}");
     }
+    // Those that end the agent are told once, by its error.
     if preflight::is_fatal(&findings) {
-        let fatal = findings
-            .iter()
-            .filter(|finding| finding.severity == preflight::Severity::Fatal);
-        let sentences: Vec<&str> = fatal.map(|finding| finding.sentence.as_str()).collect();
+        let sentences: Vec<&str> = fatal.iter().map(|it| it.sentence.as_str()).collect();
         bail!("the agent can't start: {}", sentences.join("; "));
     }
     Ok(())

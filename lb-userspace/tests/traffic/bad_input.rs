@@ -154,6 +154,7 @@ fn without_a_bpf_file_system_the_agent_says_how_to_get_one() -> Result<()> {
                 let output = agent.start_another()?;
                 let said = String::from_utf8(output.stderr)?;
                 assert_eq!(output.status.code(), Some(1), "{said}");
+                assert_eq!(said.lines().count(), 1, "{said}");
                 let path = bpffs.to_string_lossy();
                 for words in [&*path, &format!("mount -t bpf bpf {path}")] {
                     assert!(said.contains(words), "{words:?} in {said}");
