@@ -155,19 +155,25 @@ impl Stage {
             }
             let dirty = self.index.apply(event);
             for service in dirty {
-                let ports = self.index.resolve(&service);
-                self.reconciler.apply(&service, ports);
+                if let Some(ports) = self.index.resolve_known(&service) {
+                    self.reconciler.apply(&service, ports);
+                }
             }
         }
     }
 
-    /// Writes what differs and returns when to write again though nothing changes. Before the first complete list nothing
-    /// is written (S-8).
+    /// Writes what differs and returns when to write again though nothing changes. Before the first list nothing is
+    /// written, before it is complete nothing that an earlier agent wrote is deleted (S-8).
     fn write(&mut self) -> Option<Instant> {
         if !self.index.is_synced() {
             return None;
         }
-        let outcome = self.reconciler.reconcile(Instant::now());
+        let now = Instant::now();
+        let outcome = if self.index.is_complete() {
+            self.reconciler.reconcile(now)
+        } else {
+            self.reconciler.reconcile_known(now)
+        };
         if outcome.changed > 0 {
             info!(writes = outcome.changed, "wrote Services");
         }

@@ -42,7 +42,7 @@ pub struct Reconciler<M> {
     desired: Desired,
     actual: Actual,
     backoff: Backoff,
-    /// The first reconcile compares every row; those after it, the touched ones.
+    /// The first complete reconcile compares every row; all others, the touched ones.
     complete: bool,
     /// Something was written that the config does not count yet.
     unstamped: bool,
@@ -88,13 +88,19 @@ impl<M: Maps> Reconciler<M> {
     /// Writes what differs. Must not be called before every source is complete: the first call deletes everything that is
     /// not desired.
     pub fn reconcile(&mut self, now: Instant) -> Outcome {
-        let _span = info_span!("reconcile").entered();
-        self.desired.wake(now, self.backoff.is_failing());
         if !self.complete {
             self.desired.adopt_no_more();
             self.desired.touch_mut().add_all(&self.actual.rows);
             self.complete = true;
         }
+        self.reconcile_known(now)
+    }
+
+    /// Writes what differs, and leaves alone what was in the maps at the start and no Service has asked for. For sources
+    /// that are not complete yet; once they are, [`Reconciler::reconcile`] deletes it.
+    pub fn reconcile_known(&mut self, now: Instant) -> Outcome {
+        let _span = info_span!("reconcile").entered();
+        self.desired.wake(now, self.backoff.is_failing());
         let mut pass = self.write(now);
         if self.withdraw_unwritable(&pass) {
             let again = self.write(now);

@@ -13,8 +13,11 @@ pub enum SourceEvent {
     EndpointSlice(ObjectName, Option<Arc<EndpointSlice>>),
     /// The object of the node that the agent runs on is now this, or is gone.
     Node(Option<Arc<Node>>),
-    /// Everything that exists has been told once; said once (S-8).
-    Synced,
+    /// Everything that can be read has been told once (S-8).
+    Synced {
+        /// Everything that exists was among it. Otherwise this is said a second time, when it is so.
+        complete: bool,
+    },
     /// All that is wrong with an object, and no more than that: an empty list when nothing is wrong with it any more.
     Problems {
         /// The object, as in `Service default/backend` or `file web.yaml`.

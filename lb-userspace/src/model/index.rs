@@ -17,6 +17,7 @@ pub struct Index {
     /// The Service that a slice was last told to belong to.
     service_of: HashMap<ObjectName, ObjectName>,
     synced: bool,
+    complete: bool,
 }
 
 impl Index {
@@ -31,6 +32,7 @@ impl Index {
             slices: HashMap::new(),
             service_of: HashMap::new(),
             synced: false,
+            complete: false,
         }
     }
 
@@ -41,9 +43,13 @@ impl Index {
             SourceEvent::Service(name, service) => self.put_service(name, service),
             SourceEvent::EndpointSlice(name, slice) => self.put_slice(name, slice),
             SourceEvent::Node(node) => self.put_node(node.as_deref()),
-            SourceEvent::Synced => {
+            SourceEvent::Synced { complete } => {
                 self.synced = true;
-                Vec::new()
+                if !complete || self.complete {
+                    return Vec::new();
+                }
+                self.complete = true;
+                self.services_without_slices()
             }
             SourceEvent::Problems { .. } => Vec::new(),
         }
@@ -63,19 +69,41 @@ impl Index {
         resolve(object, &slices, &self.node)
     }
 
+    /// As [`Index::resolve`]; none as long as the Service has no slice and the list is not complete: then it may have
+    /// slices all the same, and is told as changed once it is known.
+    pub fn resolve_known(&self, service: &ObjectName) -> Option<Vec<ResolvedPort>> {
+        let unknown = !self.complete
+            && self.services.contains_key(service)
+            && !self.slices.contains_key(service);
+        (!unknown).then(|| self.resolve(service))
+    }
+
     /// Names of the Services that exist, sorted.
     pub fn services(&self) -> impl Iterator<Item = &ObjectName> {
         self.services.keys()
     }
 
-    /// Everything that exists has been told once: from now on what is not here does not exist (S-8).
+    /// Everything that can be read has been told once (S-8).
     pub fn is_synced(&self) -> bool {
         self.synced
+    }
+
+    /// Everything that exists has been told once: from now on what is not here does not exist (S-8).
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// The node that resolution takes as its own.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    fn services_without_slices(&self) -> Vec<ObjectName> {
+        let names = self.services.keys();
+        names
+            .filter(|name| !self.slices.contains_key(name))
+            .cloned()
+            .collect()
     }
 
     fn put_service(&mut self, name: ObjectName, service: Option<Arc<Service>>) -> Vec<ObjectName> {

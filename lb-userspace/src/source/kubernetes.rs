@@ -176,7 +176,7 @@ impl State {
             && self.node_settled
         {
             self.synced = true;
-            batch.push(SourceEvent::Synced);
+            batch.push(SourceEvent::Synced { complete: true });
         }
         batch
     }

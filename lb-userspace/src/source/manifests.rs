@@ -3,7 +3,8 @@
 //!
 //! The directory says what there is, but an accident in it deletes nothing: a file that does not parse or cannot be read
 //! keeps what it said before, a file that is being written is read when it is finished, and a directory that vanishes keeps
-//! everything.
+//! everything. Of a file that is broken from the start nobody knows what it defines: the list is complete when it is mended
+//! or removed.
 
 mod catalog;
 mod document;

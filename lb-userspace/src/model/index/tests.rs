@@ -114,7 +114,7 @@ fn what_changes_nothing_concerns_nobody() {
     check(SourceEvent::EndpointSlice(name("unknown"), None), &[]);
     check(tell_slice(slice("t", "nobody", &[1])), &[]);
     check(SourceEvent::Node(None), &[]);
-    check(SourceEvent::Synced, &[]);
+    check(SourceEvent::Synced { complete: true }, &["b"]);
 }
 
 #[test]
@@ -135,11 +135,33 @@ fn slices_may_be_told_before_their_service() {
 }
 
 #[test]
-fn s_8_an_index_is_synced_once_it_was_told_so() {
+fn s_8_an_index_is_synced_and_complete_once_it_was_told_so() {
     let mut index = index();
-    assert!(!index.is_synced());
-    index.apply(SourceEvent::Synced);
-    assert!(index.is_synced());
+    assert_eq!((index.is_synced(), index.is_complete()), (false, false));
+    index.apply(SourceEvent::Synced { complete: false });
+    assert_eq!((index.is_synced(), index.is_complete()), (true, false));
+    index.apply(SourceEvent::Synced { complete: true });
+    assert_eq!((index.is_synced(), index.is_complete()), (true, true));
+}
+
+#[test]
+fn s_8_a_service_without_slices_is_unknown_until_the_list_is_complete() {
+    let mut index = Index::new(HERE);
+    index.apply(tell_service(service("a", false)));
+    index.apply(tell_service(service("b", false)));
+    index.apply(tell_slice(slice("s", "a", &[1])));
+    index.apply(SourceEvent::Synced { complete: false });
+    let endpoints = |index: &Index, service| {
+        let ports = index.resolve_known(&name(service))?;
+        Some(ports.iter().map(|port| port.endpoints.len()).sum::<usize>())
+    };
+    assert_eq!(endpoints(&index, "a"), Some(1));
+    assert_eq!(endpoints(&index, "b"), None);
+    assert_eq!(endpoints(&index, "gone"), Some(0));
+
+    let dirty = index.apply(SourceEvent::Synced { complete: true });
+    assert_eq!(dirty, [name("b")]);
+    assert_eq!(endpoints(&index, "b"), Some(0));
 }
 
 fn events() -> impl Strategy<Value = Vec<SourceEvent>> {
@@ -163,7 +185,7 @@ fn subject(event: &SourceEvent) -> String {
         SourceEvent::Service(name, _) => format!("Service {name}"),
         SourceEvent::EndpointSlice(name, _) => format!("EndpointSlice {name}"),
         SourceEvent::Node(_) => "Node".into(),
-        SourceEvent::Synced | SourceEvent::Problems { .. } => String::new(),
+        SourceEvent::Synced { .. } | SourceEvent::Problems { .. } => String::new(),
     }
 }
 

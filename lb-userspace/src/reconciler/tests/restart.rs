@@ -33,6 +33,93 @@ fn what_is_no_longer_desired_is_deleted_at_the_first_write_and_not_before() {
 }
 
 #[test]
+fn s_8_before_the_list_is_complete_changes_are_written_and_what_nobody_defines_stays() {
+    let mut world = Watched::roomy();
+    for port in [
+        port("unread", &["10.96.0.1:80"], &["10.1.0.1:80"]),
+        port("grows", &["10.96.0.2:80"], &["10.1.0.2:80"]),
+        port("moves", &["10.96.0.3:80"], &["10.1.0.3:80"]),
+        port("goes", &["10.96.0.4:80"], &["10.1.0.4:80"]),
+    ] {
+        apply(&mut world, port);
+    }
+    world.reconcile();
+    let unread = |world: &Watched| {
+        let dump = world.dump();
+        let lines = dump.lines().filter(|line| {
+            line.contains("unread") || line.contains("10.96.0.1") || line.contains("10.1.0.1:")
+        });
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = unread(&world);
+
+    let mut world = world.restart();
+    let defined = [
+        port("grows", &["10.96.0.2:80"], &["10.1.0.2:80", "10.1.0.9:80"]),
+        port("moves", &["10.96.0.33:80"], &["10.1.0.33:80"]),
+        port("goes", &["10.96.0.4:80"], &["10.1.0.4:80"]),
+        port("new", &["10.96.0.5:80"], &["10.1.0.5:80"]),
+    ];
+    for port in defined.clone() {
+        apply(&mut world, port);
+    }
+    let outcome = world.reconcile_known();
+    assert_eq!((outcome.problems, outcome.retry_after), (vec![], None));
+    for written in ["10.1.0.9:80", "10.96.0.33:80", "10.96.0.5:80"] {
+        assert!(
+            world.dump().contains(written),
+            "{written} in {}",
+            world.dump()
+        );
+    }
+    assert_eq!(unread(&world), before);
+
+    // A Service that was defined and is removed goes at once.
+    world.apply(&service("goes"), vec![]);
+    world.reconcile_known();
+    assert!(!world.dump().contains("goes"), "{}", world.dump());
+    assert_eq!(unread(&world), before);
+
+    world.reconcile();
+    let mut fresh = Watched::roomy();
+    for port in defined
+        .into_iter()
+        .filter(|port| port.name.service != service("goes"))
+    {
+        apply(&mut fresh, port);
+    }
+    fresh.reconcile();
+    let frontends = |world: &Watched| {
+        let rows = world.reconciler.maps().frontends().unwrap();
+        let mut at: Vec<_> = rows.into_iter().map(|(at, _)| at.to_string()).collect();
+        at.sort();
+        at
+    };
+    assert_eq!(frontends(&world), frontends(&fresh));
+    assert!(
+        unread(&world).iter().all(|line| line.starts_with("vip")),
+        "{:?}",
+        unread(&world)
+    );
+}
+
+#[test]
+fn s_8_a_service_that_is_read_later_is_adopted_as_it_stands() {
+    let mut world = Watched::roomy();
+    let late = port("late", &["10.96.0.1:80"], &["10.1.0.1:80"]);
+    apply(&mut world, late.clone());
+    world.reconcile();
+    let before = world.dump();
+    let mut world = world.restart();
+    world.reconcile_known();
+    apply(&mut world, late);
+    world.reconcile_known();
+    assert_eq!(world.dump(), before);
+    assert_eq!(world.reconcile().changed, 0);
+    assert_eq!(world.dump(), before);
+}
+
+#[test]
 fn a_new_backend_never_has_an_epoch_that_a_flow_knows() {
     let mut maps = Memory::new(Limits::default());
     maps.conntrack.push(flow("10.96.0.1:80", 500));

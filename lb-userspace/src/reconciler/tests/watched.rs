@@ -63,7 +63,19 @@ impl Watched {
 
     /// Reconciles and judges every write.
     pub fn reconcile(&mut self) -> Outcome {
-        let outcome = self.reconciler.reconcile(self.now);
+        self.reconcile_by(Reconciler::reconcile)
+    }
+
+    /// Reconciles before the sources are complete, and judges every write.
+    pub fn reconcile_known(&mut self) -> Outcome {
+        self.reconcile_by(Reconciler::reconcile_known)
+    }
+
+    fn reconcile_by(
+        &mut self,
+        reconcile: fn(&mut Reconciler<Memory>, Instant) -> Outcome,
+    ) -> Outcome {
+        let outcome = reconcile(&mut self.reconciler, self.now);
         for op in self.reconciler.maps_mut().take_log() {
             self.watch(&op);
         }

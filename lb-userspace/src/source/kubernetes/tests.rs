@@ -33,7 +33,8 @@ fn words(batch: &[SourceEvent]) -> Vec<String> {
                 "node {:?}",
                 node.as_ref().and_then(|node| node.zone.clone())
             ),
-            SourceEvent::Synced => "synced".into(),
+            SourceEvent::Synced { complete: true } => "synced".into(),
+            SourceEvent::Synced { complete: false } => "synced in part".into(),
             SourceEvent::Problems { object, messages } => format!("!{object}: {}", messages.len()),
         })
         .collect()
@@ -125,7 +126,10 @@ fn s_8_synced_waits_for_services_and_slices_but_not_for_a_node_that_cannot_be_li
     assert_eq!(state.slice(Ok(Event::Init)), []);
     assert_eq!(state.slice(Ok(Event::InitDone)), []);
     assert_eq!(state.service(Ok(Event::Init)), []);
-    assert_eq!(state.service(Ok(Event::InitDone)), [SourceEvent::Synced]);
+    assert_eq!(
+        state.service(Ok(Event::InitDone)),
+        [SourceEvent::Synced { complete: true }]
+    );
     assert_eq!(state.slice(Ok(Event::Init)), []);
     assert_eq!(state.slice(Ok(Event::InitDone)), []);
 }

@@ -23,7 +23,8 @@ pub(super) struct Catalog {
     /// Problems with files and the directory, as they were told.
     problems: BTreeMap<String, Vec<String>>,
     missing: bool,
-    synced: bool,
+    /// What was told last: none before the first, and then whether it was complete.
+    synced: Option<bool>,
 }
 
 /// A file as it was read last.
@@ -49,11 +50,12 @@ impl Catalog {
             nodes: Known::default(),
             problems: BTreeMap::new(),
             missing: false,
-            synced: false,
+            synced: None,
         }
     }
 
-    /// Takes in what was read of the directory and returns what changed by it; the first time, everything and `Synced`.
+    /// Takes in what was read of the directory and returns what changed by it; the first time, everything and `Synced`. A
+    /// list with a file that has always been broken is not complete: nobody knows what the file defines.
     pub(super) fn update(&mut self, read: io::Result<Files>) -> Batch {
         let mut problems = BTreeMap::new();
         self.missing = read.is_err();
@@ -80,9 +82,10 @@ impl Catalog {
         batch.extend(self.nodes.replace(winners.nodes));
         batch.extend(self.slices.replace(winners.slices));
         batch.extend(self.services.replace(winners.services));
-        if !self.missing && !self.synced {
-            self.synced = true;
-            batch.push(SourceEvent::Synced);
+        let complete = self.files.values().all(|file| file.problems.is_empty());
+        if !self.missing && (self.synced.is_none() || (self.synced == Some(false) && complete)) {
+            self.synced = Some(complete);
+            batch.push(SourceEvent::Synced { complete });
         }
         batch
     }

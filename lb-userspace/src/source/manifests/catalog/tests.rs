@@ -78,7 +78,8 @@ fn words(event: &SourceEvent) -> String {
                 .and_then(|node| node.zone.clone())
                 .unwrap_or_default()
         ),
-        SourceEvent::Synced => "synced".into(),
+        SourceEvent::Synced { complete: true } => "synced".into(),
+        SourceEvent::Synced { complete: false } => "synced but for broken files".into(),
         SourceEvent::Problems { object, messages } => {
             format!("!{object}: {}", messages.join(" | "))
         }
@@ -172,6 +173,47 @@ fn a_file_that_breaks_keeps_what_it_said_until_it_goes() {
     );
     fixture.check(&[("web.yaml", "UNFINISHED")], &[]);
     fixture.check(&[], &["!file web.yaml: ", "-default/a"]);
+}
+
+#[test]
+fn s_8_a_list_with_a_file_that_was_never_read_is_not_complete() {
+    for broken in [BROKEN, "UNREADABLE"] {
+        let mut fixture = Fixture::new();
+        let a = service("a", 1);
+        fixture.check(
+            &[("a.yaml", &a), ("b.yaml", broken)],
+            &[
+                "!file b.yaml: ",
+                "+default/a",
+                "synced but for broken files",
+            ],
+        );
+        let c = service("c", 3);
+        fixture.check(
+            &[("a.yaml", &a), ("b.yaml", broken), ("c.yaml", &c)],
+            &["+default/c"],
+        );
+        let b = service("b", 2);
+        fixture.check(
+            &[("a.yaml", &a), ("b.yaml", &b), ("c.yaml", &c)],
+            &["!file b.yaml: ", "+default/b", "synced"],
+        );
+        // What the file defined is known now, and kept.
+        fixture.check(
+            &[("a.yaml", &a), ("b.yaml", broken), ("c.yaml", &c)],
+            &["!file b.yaml: file b.yaml"],
+        );
+    }
+}
+
+#[test]
+fn s_8_removing_the_broken_file_completes_the_list() {
+    let mut fixture = Fixture::new();
+    fixture.check(
+        &[("b.yaml", BROKEN)],
+        &["!file b.yaml: ", "synced but for broken files"],
+    );
+    fixture.check(&[], &["!file b.yaml: ", "synced"]);
 }
 
 #[test]
