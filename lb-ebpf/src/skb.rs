@@ -59,12 +59,12 @@ impl Skb {
         unsafe { (*self.0).data_end as usize }
     }
 
-    /// Makes the first `usual` octets accessible, or `most` where even these were not: most packets have them, and pay
-    /// for nothing.
+    /// Makes the first `most` octets accessible where the first `usual` were not: most packets have these, and pay for
+    /// nothing. A shorter packet pays for a call that finds nothing to do.
     #[inline(always)]
     pub(crate) fn make_headers_accessible(self, usual: u32, most: u32) {
         let len = self.len();
-        if self.data() + usual as usize > self.data_end() && len > usual {
+        if self.data() + usual as usize > self.data_end() {
             let wanted = if len < most { len } else { most };
             // SAFETY: the context is valid. A failure leaves the packet as it is, and parsing says that it is cut short.
             unsafe { helpers::bpf_skb_pull_data(self.0, wanted) };
