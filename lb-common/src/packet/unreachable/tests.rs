@@ -21,6 +21,10 @@ on_both_families! {
             if frame.ip_len() + frame.l4.quoted_len() > MAX_QUOTED {
                 return;
             }
+            // One checksum in 65 536 reads as if it were left to the device, and is answered as such.
+            if frame.build() == frame.build_with_partial_checksum() {
+                return;
+            }
             assert_eq!(answer::<A>(&frame.build()), Some(frame.port_unreachable()));
         });
     }
