@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -236,11 +237,12 @@ fn lock(paths: &PinPaths) -> Result<Flock<std::fs::File>> {
         .with_context(|| format!("cannot make {}", folder.display()))?;
     let file = std::fs::File::open(&folder)
         .with_context(|| format!("cannot open {}", folder.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
-        anyhow::anyhow!(
-            "another agent works with {}: stop it first ({error})",
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Errno::EWOULDBLOCK => anyhow::anyhow!(
+            "another agent works with {}: stop it first",
             folder.display()
-        )
+        ),
+        error => anyhow::anyhow!("cannot lock {}: {error}", folder.display()),
     })
 }
 
