@@ -17,6 +17,10 @@ const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
 /// bounds. The transport checksum is the helper's alone: the buffer may hold only a part of it, to be completed by the
 /// device. One call adds the folded difference of the addresses, a second one the port's where it changes, for a partial
 /// checksum contains the address and not the port.
+///
+/// Where the device has summed up the whole packet, the buffer's sum must follow. In IPv4 address and header checksum
+/// cancel out, so that the helper's own correction for the transport checksum is all. IPv6 has no header checksum: its
+/// address is written by a helper that counts it, and then the same correction is right again.
 #[inline(always)]
 pub(crate) fn rewrite<A: Parse, const LEN: usize>(
     skb: Skb,
@@ -31,9 +35,13 @@ where
         let field = skb.read::<2>(at)?;
         skb.write(at, checksum::update(field, edits.address_difference))?;
     }
-    skb.write::<LEN>(edits.address_at, edits.address.into())?;
     if edits.port_changes() {
         skb.write(edits.port_at, edits.port.1)?;
+    }
+    let address: [u8; LEN] = edits.address.into();
+    match edits.ip_checksum_at {
+        Some(_) => skb.write(edits.address_at, address)?,
+        None => skb.store_counted(edits.address_at as u32, &address)?,
     }
 
     let optional = if edits.checksum_optional {

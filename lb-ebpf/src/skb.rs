@@ -33,6 +33,13 @@ impl Skb {
         u16::from_be(unsafe { (*self.0).protocol } as u16)
     }
 
+    /// Whether the packet came with a VLAN tag, which the kernel keeps beside it.
+    #[inline(always)]
+    pub(crate) fn is_tagged(self) -> bool {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).vlan_present != 0 }
+    }
+
     /// Length of the whole packet in octets.
     #[inline(always)]
     fn len(self) -> u32 {
@@ -118,6 +125,22 @@ impl Skb {
         // SAFETY: the context is valid, `octets` are N initialised octets; the helper checks the offset.
         done(unsafe {
             helpers::bpf_skb_store_bytes(self.0, offset, octets.as_ptr().cast(), N as u32, 0)
+        })
+    }
+
+    /// Stores octets at an offset of the packet, and corrects the buffer's own sum where it has one.
+    #[inline(always)]
+    pub(crate) fn store_counted<const N: usize>(self, offset: u32, octets: &[u8; N]) -> Option<()> {
+        const BPF_F_RECOMPUTE_CSUM: u64 = 1;
+        // SAFETY: the context is valid, `octets` are N initialised octets; the helper checks the offset.
+        done(unsafe {
+            helpers::bpf_skb_store_bytes(
+                self.0,
+                offset,
+                octets.as_ptr().cast(),
+                N as u32,
+                BPF_F_RECOMPUTE_CSUM,
+            )
         })
     }
 
