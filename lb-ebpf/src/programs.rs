@@ -28,7 +28,7 @@ const IPV6: u16 = 0x86dd;
 #[classifier]
 pub fn from_workload(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx.skb.skb);
-    match skb.ethertype() {
+    match ours(skb) {
         IPV4 => finish::<[u8; 4]>(skb, from_pod_v4(skb)),
         IPV6 => finish::<[u8; 16]>(skb, from_pod_v6(skb)),
         _ => NEXT,
@@ -39,11 +39,17 @@ pub fn from_workload(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn to_workload(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx.skb.skb);
-    match skb.ethertype() {
+    match ours(skb) {
         IPV4 => to_pod_v4(skb),
         IPV6 => to_pod_v6(skb),
         _ => NEXT,
     }
+}
+
+/// EtherType of the packet, or 0 for one that belongs to a VLAN inside the pod: its addresses are none of the cluster's.
+#[inline(always)]
+fn ours(skb: Skb) -> u16 {
+    if skb.is_tagged() { 0 } else { skb.ethertype() }
 }
 
 // One function a family and direction, each with a stack frame of its own.
