@@ -89,7 +89,7 @@ pub enum Change {
     Added,
     /// An earlier program was replaced in place.
     Replaced,
-    /// There was a pin without use: its device was gone, or another one. It was removed, and the program attached anew.
+    /// There was a pin without use: its device was gone, or another one, or its link was detached. It was removed, and the program attached anew.
     AddedOverStalePin,
 }
 
@@ -235,6 +235,33 @@ impl Links {
         }
     }
 
+    /// Whether both sides of a device have a program by the chosen mechanism: a link can be detached and a filter removed by
+    /// anybody who may attach one, and no notification that an agent gets tells of it.
+    ///
+    /// # Errors
+    /// [`LinkError::Vanished`] if the device is gone.
+    pub fn is_attached(&self, ifindex: u32) -> Result<bool, LinkError> {
+        let device = format!("with ifindex {ifindex}");
+        let target = Target {
+            ifindex,
+            name: &device,
+        };
+        for side in Side::ATTACH_ORDER {
+            let is_held = match self.mechanism {
+                Mechanism::Tcx => {
+                    tcx::is_held(target, side, &self.paths.link(ifindex, side))? == Some(true)
+                }
+                Mechanism::Clsact => Filters::open()
+                    .and_then(|filters| filters.has(ifindex, side))
+                    .map_err(target.failed("look for", side))?,
+            };
+            if !is_held {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Takes the programs off a device, by either mechanism. A device that is gone is no error; its pins are removed.
     ///
     /// # Errors
@@ -279,6 +306,10 @@ impl Attacher for Links {
 
     fn attach(&self, ifindex: u32, name: &str) -> Result<(), LinkError> {
         Links::attach(self, ifindex, name).map(drop)
+    }
+
+    fn is_attached(&self, ifindex: u32) -> Result<bool, LinkError> {
+        Links::is_attached(self, ifindex)
     }
 
     fn detach(&self, ifindex: u32) -> Result<(), LinkError> {

@@ -1,5 +1,5 @@
-//! Sees to it that each workload device has its programs: attaches as devices come, tries again what failed, sweeps what
-//! is left of devices that are gone.
+//! Sees to it that each workload device has its programs: attaches as devices come, tries again what failed, puts back
+//! what somebody else removed, sweeps what is left of devices that are gone.
 //!
 //! It decides neither which devices those are nor how programs are attached. It holds nobody up: a device that fails
 //! waits for its next try while the others are served.
@@ -39,6 +39,12 @@ pub trait Attacher: Send + Sync + 'static {
     /// # Errors
     /// If it has not; the device is tried again unless [`Attacher::is_final`] says otherwise.
     fn attach(&self, ifindex: u32, name: &str) -> Result<(), Self::Error>;
+
+    /// Whether both sides of the device have their programs still. Changes nothing.
+    ///
+    /// # Errors
+    /// If that can't be told.
+    fn is_attached(&self, ifindex: u32) -> Result<bool, Self::Error>;
 
     /// Takes the programs off a device, which may be gone already.
     ///
@@ -112,6 +118,7 @@ impl<A: Attacher> DeviceFollower<A> {
         match event {
             DeviceEvent::Added(device) => self.attach(device, 0).await,
             DeviceEvent::Removed(ifindex) => self.detach(ifindex).await,
+            DeviceEvent::Listed(devices) => self.verify(devices).await,
             DeviceEvent::Renamed(device) => {
                 info!(ifindex = device.ifindex, device = %device.name, "workload device has a new name");
                 if let Some(retry) = self.retries.get_mut(&device.ifindex) {
@@ -164,6 +171,36 @@ impl<A: Attacher> DeviceFollower<A> {
             let name = device.name;
             status.devices.insert(ifindex, DeviceStatus { name, state });
         });
+    }
+
+    /// Puts back what somebody else removed. A device that waits for its next try is left to that.
+    async fn verify(&mut self, devices: Vec<Device>) {
+        let mut attached = devices;
+        attached.retain(|device| self.is_served(device.ifindex));
+        let stripped = self
+            .blocking(move |attacher| {
+                attached.retain(|device| is_stripped(attacher, device));
+                Ok(attached)
+            })
+            .await
+            .unwrap_or_default();
+        for device in stripped {
+            let (ifindex, name) = (device.ifindex, device.name.clone());
+            self.attach(device, 0).await;
+            if self.is_served(ifindex) {
+                warn!(
+                    ifindex,
+                    device = %name,
+                    "programs were removed from the device by somebody else; attached again"
+                );
+            }
+        }
+    }
+
+    fn is_served(&self, ifindex: u32) -> bool {
+        let status = self.status.borrow();
+        let device = status.devices.get(&ifindex);
+        device.is_some_and(|device| device.state == DeviceState::Attached)
     }
 
     async fn detach(&mut self, ifindex: u32) {
@@ -232,6 +269,23 @@ impl<A: Attacher> DeviceFollower<A> {
                 // The runtime shuts down, and drops this future too.
                 Err(_cancelled) => std::future::pending().await,
             },
+        }
+    }
+}
+
+fn is_stripped<A: Attacher>(attacher: &A, device: &Device) -> bool {
+    match attacher.is_attached(device.ifindex) {
+        Ok(is_attached) => !is_attached,
+        Err(error) => {
+            if !attacher.is_final(&error) {
+                warn!(
+                    ifindex = device.ifindex,
+                    device = %device.name,
+                    error = %with_causes(&error),
+                    "cannot tell whether the workload device has its programs still"
+                );
+            }
+            false
         }
     }
 }

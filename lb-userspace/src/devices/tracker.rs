@@ -13,6 +13,9 @@ pub enum DeviceEvent {
     Removed(u32),
     /// A workload device has another name now.
     Renamed(Device),
+    /// These are all workload devices. Told from time to time, and after notifications were lost: an occasion to look for
+    /// changes that are never notified.
+    Listed(Vec<Device>),
 }
 
 /// The workload devices.
@@ -59,6 +62,11 @@ impl Tracker {
         !self.known.contains_key(&device.ifindex)
             && is_workload(device, &self.selector)
             && !is_workload(&uplink, &self.selector)
+    }
+
+    /// The workload devices.
+    pub(super) fn workload(&self) -> Vec<Device> {
+        self.known.values().cloned().collect()
     }
 
     /// All devices were listed. Removals come first: a name may have passed to a new device.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::netlink::{Groups, Received, Socket};
 
-/// How often the devices are listed though nothing seems to have changed.
+/// How often the devices are listed though nothing seems to have changed, unless the maker of the watcher says otherwise.
 const LIST_EVERY: Duration = Duration::from_secs(60);
 
 /// The kernel's devices can't be listed or followed.
@@ -67,13 +67,24 @@ impl DeviceWatcher {
     /// # Errors
     /// If netlink refuses.
     pub fn new(selector: Selector) -> Result<Self, WatchError> {
+        Self::with_interval(selector, LIST_EVERY)
+    }
+
+    /// The same, with all devices listed again this often.
+    ///
+    /// # Errors
+    /// If netlink refuses.
+    ///
+    /// # Panics
+    /// If the interval is zero.
+    pub fn with_interval(selector: Selector, list_every: Duration) -> Result<Self, WatchError> {
         // Subscribing first: what happens during the list is reported twice rather than never.
         let socket = Socket::open(Groups::DevicesAndRoutes).map_err(failed("subscribe to"))?;
         // SAFETY: the socket owns its descriptor, hands out the same one always, and closes it only when it is dropped,
         // which the AsyncFd does after it has taken it out of the reactor.
         let notifications = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
             .map_err(|error| failed("subscribe to")(error.into()))?;
-        let mut list_again = interval(LIST_EVERY);
+        let mut list_again = interval(list_every);
         list_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         list_again.reset();
         let mut watcher = Self {
@@ -111,7 +122,7 @@ impl DeviceWatcher {
                     }
                 }
                 _ = self.list_again.tick() => {
-                    self.list()?;
+                    self.list_all()?;
                     continue;
                 }
             };
@@ -120,7 +131,7 @@ impl DeviceWatcher {
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     info!("device notifications were lost, listing all devices");
                     self.drain()?;
-                    self.list()?;
+                    self.list_all()?;
                 }
                 Err(error) => return Err(failed("follow")(error)),
             }
@@ -171,6 +182,14 @@ impl DeviceWatcher {
             is_uplink: uplinks.contains(&device.ifindex),
             ..device
         })
+    }
+
+    /// A list with which everything may have changed, what no notification tells included.
+    fn list_all(&mut self) -> Result<(), WatchError> {
+        self.list()?;
+        let devices = self.tracker.workload();
+        self.waiting.push_back(DeviceEvent::Listed(devices));
+        Ok(())
     }
 
     fn list(&mut self) -> Result<(), WatchError> {

@@ -5,9 +5,9 @@ use std::fs;
 use anyhow::Result;
 use aya::maps::{Array, MapData};
 use lb_common::layout::name;
-use lb_userspace::datapath::{Attach, Side, cleanup};
+use lb_userspace::datapath::{Attach, Lock, Side, cleanup};
 
-use crate::support::{names, node};
+use crate::support::{assert_attached_once, names, node};
 
 #[test]
 fn cleanup_takes_everything_off_and_a_second_one_finds_nothing() -> Result<()> {
@@ -68,5 +68,26 @@ fn cleanup_leaves_what_is_not_ours() -> Result<()> {
     assert!(node.tc("filter show dev veth1 egress")?.contains("u32"));
     assert_eq!(done.left, [foreign_folder]);
     assert!(!node.paths.layout().exists());
+    Ok(())
+}
+
+#[test]
+fn cleanup_beside_an_agent_is_refused_and_removes_nothing() -> Result<()> {
+    let node = node("clean-beside")?;
+    let _pod = node.add_pod("veth1", 100)?;
+    let agent = Lock::take(&node.paths)?;
+    let (datapath, links) = node.start(Attach::Tcx)?;
+    node.netns.run(|| links.attach(100, "veth1"))?;
+    let pins = names(node.paths.layout())?;
+
+    let error = node.netns.run(|| cleanup(&node.paths)).unwrap_err();
+    let sentence = format!("an agent is running (process {})", std::process::id());
+    assert!(error.to_string().starts_with(&sentence), "{error}");
+    assert_attached_once(&node, "veth1", &datapath)?;
+    assert_eq!(names(node.paths.layout())?, pins);
+
+    drop(agent);
+    node.netns.run(|| cleanup(&node.paths))?;
+    assert_eq!(names(node.paths.bpffs().into())?, Vec::<String>::new());
     Ok(())
 }

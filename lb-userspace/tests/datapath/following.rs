@@ -6,10 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lb_userspace::{
     datapath::{Attach, Links, Side},
     devices::{Attacher, DeviceFollower, DeviceState, DeviceWatcher, FollowerStatus, Selector},
@@ -24,11 +24,21 @@ fn follow<A: Attacher, T: Send>(
     attacher: A,
     scenario: impl AsyncFnOnce(&mut watch::Receiver<FollowerStatus>) -> Result<T> + Send,
 ) -> Result<T> {
+    follow_with_interval(node, attacher, Duration::from_secs(60), scenario)
+}
+
+/// The same, with all devices listed again this often.
+fn follow_with_interval<A: Attacher, T: Send>(
+    node: &Node,
+    attacher: A,
+    list_every: Duration,
+    scenario: impl AsyncFnOnce(&mut watch::Receiver<FollowerStatus>) -> Result<T> + Send,
+) -> Result<T> {
     node.netns.run(|| {
         // One thread, and others started from it: all of them are in the node's namespace.
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let watcher = DeviceWatcher::new(Selector::Peers)?;
+            let watcher = DeviceWatcher::with_interval(Selector::Peers, list_every)?;
             let follower = DeviceFollower::new(watcher, Arc::new(attacher));
             let mut status = follower.status();
             tokio::select! {
@@ -126,6 +136,10 @@ impl Attacher for Unwilling {
         Attacher::attach(&self.links, ifindex, name)
     }
 
+    fn is_attached(&self, ifindex: u32) -> Result<bool, Self::Error> {
+        self.links.is_attached(ifindex)
+    }
+
     fn detach(&self, ifindex: u32) -> Result<(), Self::Error> {
         self.links.detach(ifindex)
     }
@@ -193,4 +207,50 @@ fn many_devices_that_come_and_go_at_once_end_in_the_right_state() -> Result<()> 
         "two links for each of twenty devices"
     );
     assert_attached_once(&node, "v1", &datapath)
+}
+
+#[test]
+fn what_somebody_else_removes_is_attached_again() -> Result<()> {
+    for (name, attach) in [
+        ("follow-back-tcx", Attach::Tcx),
+        ("follow-back-cls", Attach::Clsact),
+    ] {
+        let node = node(name)?;
+        let _pods = (node.add_pod("veth1", 101)?, node.add_pod("veth2", 102)?);
+        let (datapath, links) = node.start(attach)?;
+        let often = Duration::from_millis(100);
+        follow_with_interval(&node, links, often, async |status| {
+            until(status, "the first pass", |s| s.attached() == 2).await?;
+            remove_programs(&node, "veth1", 101, attach)?;
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while node.programs("veth1", Side::Ingress)?.is_empty()
+                || node.programs("veth1", Side::Egress)?.is_empty()
+            {
+                ensure!(Instant::now() < deadline, "{attach:?}: waited 10 s");
+                tokio::time::sleep(often).await;
+            }
+            Ok(())
+        })?;
+        for device in ["veth1", "veth2"] {
+            assert_attached_once(&node, device, &datapath)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the programs as another's tool would: the filters with their queueing discipline, a link behind its pin.
+fn remove_programs(node: &Node, device: &str, ifindex: u32, attach: Attach) -> Result<()> {
+    if attach == Attach::Clsact {
+        node.tc(&format!("qdisc del dev {device} clsact"))?;
+    } else {
+        for side in [Side::Ingress, Side::Egress] {
+            let output = std::process::Command::new("bpftool")
+                .args(["link", "detach", "pinned"])
+                .arg(node.paths.link(ifindex, side))
+                .output()?;
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "bpftool: {complaint}");
+        }
+    }
+    Ok(())
 }

@@ -25,11 +25,17 @@ fn watch(node: &Node, selector: Selector) -> Result<Watching> {
 }
 
 impl Watching {
+    /// The next change.
     fn next(&mut self) -> Result<DeviceEvent> {
-        let event = self.runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(10), self.watcher.next()).await
-        });
-        Ok(event.context("waited 10 s for an event")??)
+        loop {
+            let event = self.runtime.block_on(async {
+                tokio::time::timeout(Duration::from_secs(10), self.watcher.next()).await
+            });
+            match event.context("waited 10 s for an event")?? {
+                DeviceEvent::Listed(_) => {}
+                change => return Ok(change),
+            }
+        }
     }
 
     /// Nothing more is to come. A device that is sure to be reported marks the end.

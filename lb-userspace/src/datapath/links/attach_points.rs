@@ -31,7 +31,8 @@ pub enum Holder {
     Tcx,
     /// A clsact filter.
     Clsact,
-    /// A pin that holds nothing any more: the link's device is gone from this network namespace.
+    /// A pin that holds nothing any more: the link's device is gone from this network namespace, or
+    /// somebody detached the link.
     Gone,
 }
 

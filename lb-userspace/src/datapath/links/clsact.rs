@@ -115,6 +115,11 @@ impl Filters {
         Ok(ours.len())
     }
 
+    /// Whether one side of a device has our filter.
+    pub(in crate::datapath) fn has(&self, ifindex: u32, side: Side) -> io::Result<bool> {
+        self.ours(ifindex, side).map(|ours| !ours.is_empty())
+    }
+
     /// The devices and sides that have one of our filters.
     pub(in crate::datapath) fn held(&self) -> io::Result<BTreeSet<(u32, Side)>> {
         let with_sides: BTreeSet<u32> = self.qdiscs()?.into_iter().map(|(i, _)| i).collect();

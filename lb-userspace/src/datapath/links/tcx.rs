@@ -47,7 +47,7 @@ pub(super) fn attach(
             ifindex = target.ifindex,
             device = target.name,
             side = side.name(),
-            "removed the pin of a link whose device is gone"
+            "removed the pin of a link that is at no device any more"
         );
         pins::remove_link(pin)?;
         change = Change::AddedOverStalePin;
