@@ -33,7 +33,7 @@ reasons! {
     UnknownProtocol = 2, "unknown-protocol";
     /// Passed: a header is cut short or contradicts itself.
     Malformed = 3, "malformed";
-    /// Passed: a fragment to a VIP or of a flow; without its siblings it can't be translated.
+    /// Passed: a fragment to a VIP; without its siblings it can't be translated.
     Fragment = 4, "fragment";
     /// Rewritten: first packet of a flow, a backend was selected.
     NewFlow = 5, "new-flow";
