@@ -18,7 +18,7 @@ use super::{
     load::{LoadedProgram, Programs},
     pins::{self, PinError, PinPaths},
 };
-use crate::devices::Attacher;
+use crate::devices::{Attacher, WatchError};
 pub use attach_points::{AttachPoint, Holder, attach_points};
 pub(super) use clsact::Filters;
 pub(crate) use tcx::is_supported as tcx_is_supported;
@@ -119,6 +119,9 @@ pub enum LinkError {
     /// The filters.
     #[error("cannot list the filters of the devices of this network namespace")]
     Filters(#[source] io::Error),
+    /// The devices.
+    #[error(transparent)]
+    Devices(#[from] WatchError),
     /// The kernel refused.
     #[error("cannot {action} the program on the {side} side of device {device}", side = .side.name())]
     Kernel {

@@ -314,7 +314,10 @@ fn what_is_on_devices_is_told_without_an_agent() -> Result<()> {
         node.add_pod("veth2", 200)?,
         node.add_pod("veth3", 300)?,
         node.add_pod("veth4", 400)?,
+        node.add_pod("veth5", 500)?,
     );
+    // No workload device, so that nothing is missing.
+    node.netns.ip(&["link add br0 type bridge"])?;
     for (attach, ifindex, device) in [
         (Attach::Tcx, 100, "veth1"),
         (Attach::Clsact, 200, "veth2"),
@@ -350,7 +353,8 @@ fn what_is_on_devices_is_told_without_an_agent() -> Result<()> {
     );
     check(2, 300, None, vec![Holder::Gone], vec![Holder::Gone]);
     check(3, 400, Some("veth4"), vec![Holder::Tcx], vec![]);
-    assert_eq!(found.len(), 4);
+    check(4, 500, Some("veth5"), vec![], vec![]);
+    assert_eq!(found.len(), 5);
 
     let elsewhere = super::support::node("link-points-else")?;
     let found = elsewhere.netns.run(|| attach_points(&node.paths))?;

@@ -1,6 +1,7 @@
 //! What is on which device, as pins and filters tell it: for the status, with or without an agent.
 //!
-//! It changes nothing and does not know which devices ought to have programs.
+//! It changes nothing, and does not know which devices an agent was told to serve: which ought to have programs is told by
+//! the default selector.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +9,12 @@ use nix::net::if_::if_indextoname;
 use serde::Serialize;
 
 use super::{Filters, LinkError, Side, Target, pinned_links, tcx};
-use crate::datapath::pins::PinPaths;
+use crate::{
+    datapath::pins::PinPaths,
+    devices::{self, Selector},
+};
 
-/// A device that has or had our programs.
+/// A device that has our programs, had them, or ought to have them.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 pub struct AttachPoint {
     /// Its ifindex.
@@ -47,10 +51,11 @@ impl Holder {
     }
 }
 
-/// The devices with a pinned link or one of our filters, in the network namespace of the calling thread, by ifindex.
+/// The devices with a pinned link or one of our filters and, with or without, the workload devices by the default selector,
+/// in the network namespace of the calling thread, by ifindex.
 ///
 /// # Errors
-/// If a pin exists and can't be read, or filters can't be listed.
+/// If a pin exists and can't be read, or filters or devices can't be listed.
 pub fn attach_points(paths: &PinPaths) -> Result<Vec<AttachPoint>, LinkError> {
     let mut points = BTreeMap::new();
     for (ifindex, side) in pinned_links(paths)? {
@@ -70,6 +75,16 @@ pub fn attach_points(paths: &PinPaths) -> Result<Vec<AttachPoint>, LinkError> {
     let filters = Filters::open().and_then(|filters| filters.held());
     for (ifindex, side) in filters.map_err(LinkError::Filters)? {
         add(&mut points, ifindex, side, Holder::Clsact);
+    }
+    for device in devices::list()? {
+        if devices::is_workload(&device, &Selector::Peers) {
+            points.entry(device.ifindex).or_insert(AttachPoint {
+                ifindex: device.ifindex,
+                device: Some(device.name),
+                ingress: Vec::new(),
+                egress: Vec::new(),
+            });
+        }
     }
     Ok(points.into_values().collect())
 }
