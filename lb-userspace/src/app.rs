@@ -10,14 +10,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::datapath::{Attach, Datapath, Links, Loader, PinOutcome, PinPaths, object};
+use crate::datapath::{Attach, Datapath, Links, Loader, Lock, PinOutcome, PinPaths, object};
 use crate::devices::{DeviceFollower, DeviceWatcher, Selector};
 use crate::maps::bpf::{Access, BpfMaps};
 use crate::maps::{Limits, Maps, Op};
@@ -69,7 +67,8 @@ pub enum Source {
 pub async fn run(config: Config) -> Result<()> {
     check(&config)?;
     let paths = PinPaths::new(&config.bpffs);
-    let _lock = lock(&paths)?;
+    // Two agents on the same pins would undo each other's writes.
+    let _lock = Lock::take(&paths)?;
     let mut datapath = Loader {
         object: object::embedded()?,
         paths: &paths,
@@ -228,22 +227,6 @@ fn check(config: &Config) -> Result<()> {
         bail!("the agent can't start: {}", sentences.join("; "));
     }
     Ok(())
-}
-
-/// Two agents on the same pins would undo each other's writes. The lock ends with the process.
-fn lock(paths: &PinPaths) -> Result<Flock<std::fs::File>> {
-    let folder = paths.folder();
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
-    let file = std::fs::File::open(&folder)
-        .with_context(|| format!("cannot open {}", folder.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        Errno::EWOULDBLOCK => anyhow::anyhow!(
-            "another agent works with {}: stop it first",
-            folder.display()
-        ),
-        error => anyhow::anyhow!("cannot lock {}: {error}", folder.display()),
-    })
 }
 
 /// Notes in the config which agent runs, and returns how often the desired state was written before.

@@ -13,6 +13,7 @@ mod bpf;
 mod cleanup;
 mod links;
 mod load;
+mod lock;
 mod memlock;
 mod pins;
 mod ticks;
@@ -22,6 +23,7 @@ pub use links::{
     Attach, AttachPoint, Change, Holder, LinkError, Links, Mechanism, Side, attach_points,
 };
 pub use load::{Datapath, LoadError, LoadedProgram, Loader, Programs};
+pub use lock::{Lock, LockError, is_held};
 pub use memlock::{Memlock, raise_memlock};
 pub use pins::{
     CopyReport, Found, PinError, PinOutcome, PinPaths, PinState, other_layouts, states,

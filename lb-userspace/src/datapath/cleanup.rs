@@ -1,7 +1,7 @@
 //! Takes everything off this machine that an agent of any version put there: links, filters, pins, folders.
 //!
 //! It touches nothing else: foreign programs, filters and pins stay, and so does the clsact queueing discipline, which is
-//! idle without filters. It needs no agent, no BPF object and no pin of its own version.
+//! idle without filters. It needs no BPF object and no pin of its own version, and is refused while an agent runs.
 
 use std::{
     fmt, fs, io,
@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::{
     links::{Filters, Side},
+    lock::{Lock, LockError},
     pins::{self, PinError, PinPaths},
 };
 
@@ -60,6 +61,9 @@ impl fmt::Display for Cleanup {
 /// Something is left that should be gone.
 #[derive(Debug, Error)]
 pub enum CleanupError {
+    /// An agent runs.
+    #[error(transparent)]
+    Lock(LockError),
     /// A pin or folder.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -72,8 +76,15 @@ pub enum CleanupError {
 /// finds nothing.
 ///
 /// # Errors
-/// For the first thing that can't be removed; what comes before it is gone.
+/// If an agent runs; nothing is removed then. Else for the first thing that can't be removed; what comes before it is
+/// gone.
 pub fn cleanup(paths: &PinPaths) -> Result<Cleanup, CleanupError> {
+    let lock = match Lock::take(paths) {
+        Ok(lock) => Some(lock),
+        // Where no agent can have pins none runs, and there may still be filters.
+        Err(LockError::NoFolder { .. }) => None,
+        Err(error) => return Err(CleanupError::Lock(error)),
+    };
     let mut done = Cleanup::default();
     // A link's pin takes the program off its device. Only then the maps: a program without its flows would harm.
     let layouts = pins::layouts(paths)?;
@@ -87,7 +98,11 @@ pub fn cleanup(paths: &PinPaths) -> Result<Cleanup, CleanupError> {
         remove_pins(layout, pins::remove, &mut done)?;
         remove_folder(layout, &mut done)?;
     }
+    // The lock is on this folder: nothing may be removed once another process can have one in its place.
     remove_folder(&paths.folder(), &mut done)?;
+    if lock.is_some_and(|lock| lock.made_folder()) {
+        done.folders.retain(|folder| *folder != paths.folder());
+    }
     Ok(done)
 }
 

@@ -162,6 +162,13 @@ fn check_cleanup(mechanism: &'static str) -> Result<()> {
                 client::http_get(&client.netns, vip)?;
             }
             let agent = cluster.agent(1);
+            let refused = agent.text(&["cleanup"]).expect_err("the agent runs");
+            for words in ["an agent is running (process ", "stop it first"] {
+                assert!(refused.to_string().contains(words), "{refused}");
+            }
+            for vip in web.at(HTTP) {
+                client::http_get(&client.netns, vip)?;
+            }
             agent.terminate()?;
 
             let said = agent.text(&["cleanup"])?;

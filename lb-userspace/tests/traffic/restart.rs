@@ -127,7 +127,7 @@ fn a_second_agent_on_the_same_pins_is_refused_in_one_sentence() -> Result<()> {
         let pins = agent.bpffs.join("lb");
         assert_eq!(last.len(), 1, "{said}");
         for words in [
-            "another agent works with",
+            "an agent is running (process ",
             &pins.to_string_lossy(),
             "stop it first",
         ] {
