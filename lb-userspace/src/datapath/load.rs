@@ -170,7 +170,11 @@ impl Loader<'_> {
         let prepared = pins::prepare(self.paths, &demanded)?;
         let other_layouts = pins::other_layouts(self.paths)?;
         if !other_layouts.is_empty() {
-            info!(layouts = ?other_layouts, "maps of other versions are pinned; `lb cleanup` removes them");
+            info!(
+                layouts = ?other_layouts,
+                "maps of other versions are pinned and serve nothing once this agent runs; `lb cleanup`, after this agent \
+                 has been stopped, removes everything"
+            );
         }
         let ticks = Ticks::of_kernel().map_err(failed("learn the length of the kernel's tick"))?;
         let secret = secret::known(self.paths, &prepared)
