@@ -59,6 +59,9 @@ pub struct Desired {
     room: bool,
     pool: Pool,
     adoptable: Adoptable,
+    /// The first complete state has been written: until then Services are read one by one, and what one of them loses to
+    /// another it may never have had.
+    settled: bool,
 }
 
 impl Desired {
@@ -84,6 +87,7 @@ impl Desired {
             room: false,
             pool,
             adoptable,
+            settled: false,
         }
     }
 
@@ -132,6 +136,7 @@ impl Desired {
 
     /// All sources are complete: what nobody has adopted until now is to go.
     pub fn adopt_no_more(&mut self) {
+        self.settled = true;
         for (service_id, item) in mem::take(&mut self.adoptable).into_rest() {
             self.pool.retire(service_id, item);
         }

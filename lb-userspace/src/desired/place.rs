@@ -99,7 +99,8 @@ impl Desired {
         self.check_frontends(service, targets)?;
         let none = PlacedPorts::new();
         let old = self.placed.get(service).unwrap_or(&none);
-        let planner = Planner::new(&mut self.pool, &mut self.adoptable, &self.writes);
+        let settled = self.settled;
+        let planner = Planner::new(&mut self.pool, &mut self.adoptable, &self.writes, settled);
         let plan = planner.plan(targets, old)?;
         self.replace(service, plan.ports, plan.writes);
         Ok(())

@@ -53,18 +53,26 @@ pub struct Planner<'a> {
     pool: &'a mut Pool,
     adoptable: &'a mut Adoptable,
     pending: &'a SlotWrites,
+    settled: bool,
     taken: Vec<Item>,
     adopted: Vec<Adopted>,
     writes: SlotWrites,
 }
 
 impl<'a> Planner<'a> {
-    /// Begins a plan. `pending` are the tables that are not written yet.
-    pub fn new(pool: &'a mut Pool, adoptable: &'a mut Adoptable, pending: &'a SlotWrites) -> Self {
+    /// Begins a plan. `pending` are the tables that are not written yet; `settled` says whether the first complete state
+    /// has been written.
+    pub fn new(
+        pool: &'a mut Pool,
+        adoptable: &'a mut Adoptable,
+        pending: &'a SlotWrites,
+        settled: bool,
+    ) -> Self {
         Self {
             pool,
             adoptable,
             pending,
+            settled,
             taken: Vec::new(),
             adopted: Vec::new(),
             writes: SlotWrites::new(),
@@ -123,9 +131,20 @@ impl<'a> Planner<'a> {
             .filter(|endpoint| families.contains(&Family::of(&endpoint.address.ip())))
             .map(|endpoint| (endpoint.address, endpoint))
             .collect();
+        // A flow through a frontend that now is another's, or nobody's, must not go on with its backend: new epochs end it
+        // as they would if the backend were gone (S-51).
+        let lost: BTreeSet<Family> = old
+            .filter(|_| self.settled)
+            .into_iter()
+            .flat_map(|old| old.frontends.difference(&target.frontends))
+            .map(FrontendAt::family)
+            .collect();
         for (at, endpoint) in &endpoints {
             let known = old.and_then(|old| old.backends.get(at));
             let (key, epoch) = match known {
+                Some(known) if lost.contains(&known.key.family) => {
+                    (known.key, self.pool.take_epoch())
+                }
                 Some(known) => (known.key, known.epoch),
                 None => self.backend_id(id, *at)?,
             };

@@ -73,9 +73,14 @@ impl Pool {
         let used = &mut self.backends_used[family as usize];
         check(Resource::Backends, 1, *used, self.limits.backends)?;
         *used += 1;
+        Ok((self.backend_ids.take(), self.take_epoch()))
+    }
+
+    /// Takes an epoch that no backend has had.
+    pub fn take_epoch(&mut self) -> u32 {
         let epoch = self.next_epoch;
         self.next_epoch = self.next_epoch.wrapping_add(1);
-        Ok((self.backend_ids.take(), epoch))
+        epoch
     }
 
     /// Takes a range of slots.

@@ -170,3 +170,34 @@ pub fn flow(frontend: &str, epoch: u32) -> crate::maps::FlowRow {
         last_seen: 0,
     }
 }
+
+/// S-51: flows through a frontend that is no longer the service port's own.
+#[test]
+fn a_service_port_that_loses_a_frontend_gives_its_backends_new_epochs() {
+    let epochs = |world: &Watched| -> Vec<(u32, u32)> {
+        let backends = world.reconciler.maps().backends().unwrap();
+        let mut epochs: Vec<_> = backends
+            .iter()
+            .map(|(id, row)| (*id, row.epoch()))
+            .collect();
+        epochs.sort_unstable();
+        epochs
+    };
+    let mut world = Watched::roomy();
+    let web = |frontends: &[&str]| port("web", frontends, &["10.1.0.1:80", "10.1.0.2:80"]);
+    apply(&mut world, web(&["10.96.0.1:80"]));
+    world.reconcile();
+    let first = epochs(&world);
+
+    apply(&mut world, web(&["10.96.0.1:80", "10.96.0.2:80"]));
+    world.reconcile();
+    assert_eq!(epochs(&world), first, "one more frontend");
+
+    apply(&mut world, web(&["10.96.0.2:80"]));
+    world.reconcile();
+    let second = epochs(&world);
+    for ((id, old), (same, new)) in first.iter().zip(&second) {
+        assert_eq!(id, same, "the backend is the same");
+        assert!(new > old, "{second:?} after {first:?}");
+    }
+}
