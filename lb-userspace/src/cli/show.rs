@@ -30,9 +30,11 @@ enum Form {
 
 pub(super) fn status(bpffs: &Path, output: Output) -> Result<()> {
     let maps = open(bpffs)?;
-    let devices = datapath::attach_points(&PinPaths::new(bpffs))
-        .context("cannot tell which devices have programs")?;
-    print(&view::status(&maps, devices)?, output)
+    let paths = PinPaths::new(bpffs);
+    let devices =
+        datapath::attach_points(&paths).context("cannot tell which devices have programs")?;
+    let agent_running = datapath::is_held(&paths).context("cannot tell whether an agent runs")?;
+    print(&view::status(&maps, devices, agent_running)?, output)
 }
 
 pub(super) fn services(bpffs: &Path, output: Output) -> Result<()> {

@@ -33,8 +33,10 @@ pub struct ServiceView {
     pub cluster_backends: u32,
     /// Backends that are selected from where this node's are.
     pub local_backends: u32,
-    /// Seconds that a client stays with its backend, 0 without session affinity.
+    /// Seconds for which the Service asks that a client stays with its backend, 0 where it does not ask (S-25).
     pub affinity_seconds: u32,
+    /// Whether the data plane does what the Service asks for.
+    pub affinity_applied: bool,
     /// `Local` where only this node's backends are selected, else `Cluster`.
     pub policy: &'static str,
     /// Service id.
@@ -59,6 +61,7 @@ pub fn services(maps: &dyn Maps) -> Result<Services, MapError> {
                 cluster_backends: row.cluster().backends,
                 local_backends: row.local().backends,
                 affinity_seconds: row.affinity_seconds(),
+                affinity_applied: false,
                 policy: policy(&row),
                 id: row.service_id(),
             }
@@ -86,7 +89,7 @@ impl fmt::Display for Services {
         let rows = self.0.iter().map(|row| {
             let affinity = match row.affinity_seconds {
                 0 => "-".to_owned(),
-                seconds => format!("{seconds}s"),
+                _ => "ignored".to_owned(),
             };
             let port_name = if row.port_name.is_empty() {
                 "-"

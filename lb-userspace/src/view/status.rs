@@ -20,6 +20,8 @@ use crate::model::Family;
 pub struct Status {
     /// Version of the maps' layout.
     pub layout: u32,
+    /// Whether an agent runs.
+    pub agent_running: bool,
     /// Process id of the running or last agent, 0 if none has run.
     pub agent_pid: u32,
     /// Unix time in seconds when that agent started, 0 if none has.
@@ -45,8 +47,10 @@ pub struct FillView {
     pub used: u64,
     /// Entries that there is room for.
     pub max: u64,
-    /// 80 % or more are in use.
+    /// 80 % or more are in use, and what does not fit will be refused.
     pub nearly_full: bool,
+    /// A full map forgets what was unused for longest and refuses nothing, so it may well be full.
+    pub forgets_unused: bool,
     /// The flag that makes room, if one does.
     pub flag: Option<&'static str>,
 }
@@ -60,13 +64,18 @@ pub struct CounterView {
     pub packets: u64,
 }
 
-/// Reads the maps, conntrack whole. What is on devices the maps do not tell.
-pub fn status(maps: &dyn Maps, devices: Vec<AttachPoint>) -> Result<Status, MapError> {
+/// Reads the maps, conntrack whole. What is on devices and whether an agent runs the maps do not tell.
+pub fn status(
+    maps: &dyn Maps,
+    devices: Vec<AttachPoint>,
+    agent_running: bool,
+) -> Result<Status, MapError> {
     let config = maps.config()?;
     let counters = maps.counters()?;
     let named = Reason::ALL.iter().zip(counters);
     Ok(Status {
         layout: LAYOUT,
+        agent_running,
         agent_pid: config.agent_pid,
         started_at: config.started_at,
         generation: config.generation,
@@ -160,12 +169,16 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             Some("--max-services"),
         ),
     ];
-    let view = |(map, used, max, flag)| FillView {
-        map,
-        used,
-        max: u64::from(max),
-        nearly_full: used * 5 >= u64::from(max) * 4,
-        flag,
+    let view = |(map, used, max, flag)| {
+        let forgets_unused = map == name::CONNTRACK_V4 || map == name::CONNTRACK_V6;
+        FillView {
+            map,
+            used,
+            max: u64::from(max),
+            nearly_full: !forgets_unused && used * 5 >= u64::from(max) * 4,
+            forgets_unused,
+            flag,
+        }
     };
     Ok(rows.into_iter().map(view).collect())
 }
@@ -173,12 +186,14 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "layout      v{}", self.layout)?;
-        match self.agent_pid {
-            0 => writeln!(f, "agent       none has run yet")?,
-            pid => writeln!(
+        let started = utc(self.started_at);
+        match (self.agent_running, self.agent_pid) {
+            (false, 0) => writeln!(f, "agent       not running, none has run yet")?,
+            (true, 0) => writeln!(f, "agent       running, about to start")?,
+            (true, pid) => writeln!(f, "agent       running, process {pid}, started {started}")?,
+            (false, pid) => writeln!(
                 f,
-                "agent       process {pid}, started {}",
-                utc(self.started_at)
+                "agent       not running, the last one was process {pid}, started {started}"
             )?,
         }
         match self.generation {
@@ -191,16 +206,19 @@ impl fmt::Display for Status {
         }
         writeln!(f)?;
         let rows = self.maps.iter().map(|fill| {
-            let warning = match (fill.nearly_full, fill.flag) {
-                (false, _) => String::new(),
+            let remark = match (fill.nearly_full, fill.flag) {
                 (true, Some(flag)) => format!("nearly full: raise {flag}"),
                 (true, None) => "nearly full".to_owned(),
+                (false, _) if fill.forgets_unused && fill.used >= fill.max => {
+                    "full: forgets the longest unused flow".to_owned()
+                }
+                (false, _) => String::new(),
             };
             [
                 fill.map.to_owned(),
                 fill.used.to_string(),
                 fill.max.to_string(),
-                warning,
+                remark,
             ]
         });
         columns::write(f, ["MAP", "USED", "ENTRIES", ""], rows)?;

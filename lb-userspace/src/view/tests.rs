@@ -19,7 +19,7 @@ fn services_are_shown_one_frontend_a_line() {
         "\
 SERVICE      PORT  PROTOCOL  FRONTEND       CLUSTER  LOCAL  AFFINITY  POLICY   ID
 default/dns  -     UDP       10.96.0.10:53        0      1  -         Local     2
-default/web  http  TCP       10.96.0.1:80         2      0  10800s    Cluster   1
+default/web  http  TCP       10.96.0.1:80         2      0  ignored   Cluster   1
 "
     );
 }
@@ -78,12 +78,15 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
         point(10, None, &[Holder::Gone], &[Holder::Gone]),
         point(11, Some("vethbbb"), &[], &[Holder::Tcx, Holder::Clsact]),
     ];
-    let status = status(&example(), devices).unwrap();
+    let mut maps = example();
+    let flow = maps.conntrack[0];
+    maps.conntrack.resize(100, flow);
+    let status = status(&maps, devices, true).unwrap();
     assert_eq!(
         status.to_string(),
         "\
 layout      v1
-agent       process 77, started 2026-01-01T00:00:00Z
+agent       running, process 77, started 2026-01-01T00:00:00Z
 desired     written 3 times, last 2026-01-01T00:00:10Z
 
 MAP           USED  ENTRIES
@@ -92,7 +95,7 @@ frontends_v6     0        5
 slots            5      100
 backends_v4      3       10
 backends_v6      0       10
-conntrack_v4     3      100
+conntrack_v4   100      100  full: forgets the longest unused flow
 conntrack_v6     0      100
 vip_filter       1   524288
 services         2       10
@@ -110,14 +113,58 @@ unknown-port        1
 }
 
 #[test]
+fn full_conntrack_is_no_reason_to_warn() {
+    let mut maps = example();
+    let flow = maps.conntrack[0];
+    maps.conntrack.resize(100, flow);
+    let json = serde_json::to_value(status(&maps, Vec::new(), true).unwrap()).unwrap();
+    let row = |map| {
+        let maps = json["maps"].as_array().unwrap();
+        maps.iter().find(|row| row["map"] == map).unwrap().clone()
+    };
+    let conntrack = row("conntrack_v4");
+    assert_eq!(
+        (
+            &conntrack["used"],
+            &conntrack["nearly_full"],
+            &conntrack["forgets_unused"]
+        ),
+        (&100.into(), &false.into(), &true.into())
+    );
+    assert_eq!(row("frontends_v4")["nearly_full"], true);
+}
+
+#[test]
+fn status_tells_an_agent_that_runs_from_one_that_does_not() {
+    let check = |maps: &Memory, running, words: &str| {
+        let status = status(maps, Vec::new(), running).unwrap();
+        let text = status.to_string();
+        let line = text.lines().find_map(|line| line.strip_prefix("agent"));
+        assert_eq!(line.unwrap().trim_start(), words);
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(json["agent_running"], running);
+    };
+    let new = Memory::new(Limits::default());
+    check(&new, false, "not running, none has run yet");
+    check(&new, true, "running, about to start");
+    check(
+        &example(),
+        true,
+        "running, process 77, started 2026-01-01T00:00:00Z",
+    );
+    check(
+        &example(),
+        false,
+        "not running, the last one was process 77, started 2026-01-01T00:00:00Z",
+    );
+}
+
+#[test]
 fn a_data_plane_that_no_agent_has_written_says_so() {
-    let text = status(&Memory::new(Limits::default()), Vec::new())
+    let text = status(&Memory::new(Limits::default()), Vec::new(), false)
         .unwrap()
         .to_string();
-    assert!(
-        text.contains("none has run yet") && text.contains("never written yet"),
-        "{text}"
-    );
+    assert!(text.contains("never written yet"), "{text}");
 }
 
 #[test]
@@ -134,6 +181,7 @@ fn json_holds_the_fields_of_a_row() {
             "cluster_backends": 2,
             "local_backends": 0,
             "affinity_seconds": 10800,
+            "affinity_applied": false,
             "policy": "Cluster",
             "id": 1
         })

@@ -73,9 +73,14 @@ fn lists_show_services_backends_and_flows_by_name() -> Result<()> {
         let status = agent.json(&["status"])?;
         assert!(status["generation"].as_u64() >= Some(1), "{status}");
         let text = agent.text(&["status"])?;
-        check_line(&text, &["agent", "process"]);
+        check_line(&text, &["agent", "running, process"]);
         check_line(&text, &["frontends_v4", "256"]);
         check_line(&text, &["new-flow", "2"]);
+        assert_eq!(status["agent_running"], true, "{status}");
+        let agent = cluster.agent(1);
+        agent.kill()?;
+        assert_eq!(agent.json(&["status"])?["agent_running"], false);
+        check_line(&agent.text(&["status"])?, &["agent", "not running"]);
         Ok(())
     })
 }
