@@ -29,7 +29,7 @@ mod tests {
         let error = |path: &str| MapError::Open {
             map: "slots",
             path: path.into(),
-            source: io::Error::other("no such luck"),
+            cause: io::Error::other("no such luck"),
         };
         assert_eq!(
             with_causes(&error("/p")),

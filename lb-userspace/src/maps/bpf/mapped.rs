@@ -138,12 +138,12 @@ impl Mapped {
         if self.writable {
             return Ok(());
         }
-        let source = io::Error::from_raw_os_error(libc::EPERM);
+        let cause = io::Error::from_raw_os_error(libc::EPERM);
         Err(MapError::Access {
             map: self.name,
             action: "write",
             key: "an element".to_owned(),
-            source,
+            cause,
         })
     }
 }

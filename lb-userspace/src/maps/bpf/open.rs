@@ -62,7 +62,7 @@ impl Pins<'_> {
             shape.max_entries,
             self.access == Access::Write,
         )
-        .map_err(|source| self.unopened(name, source))
+        .map_err(|cause| self.unopened(name, cause))
     }
 
     /// Opens a map and makes it what `into` says.
@@ -81,7 +81,7 @@ impl Pins<'_> {
 
     fn open_for(&self, spec: &MapSpec, access: Access) -> Result<(MapData, Shape), MapError> {
         let fd = get_pinned(&self.path(spec.name), access)
-            .map_err(|source| self.unopened(spec.name, source))?;
+            .map_err(|cause| self.unopened(spec.name, cause))?;
         let data = MapData::from_fd(fd).map_err(|e| self.failed(spec.name, e))?;
         let info = data.info().map_err(|e| self.failed(spec.name, e))?;
         let found = Shape {
@@ -110,11 +110,11 @@ impl Pins<'_> {
         self.unopened(map, error::into_io(error))
     }
 
-    fn unopened(&self, map: &'static str, source: io::Error) -> MapError {
+    fn unopened(&self, map: &'static str, cause: io::Error) -> MapError {
         MapError::Open {
             map,
             path: self.path(map),
-            source,
+            cause,
         }
     }
 }
