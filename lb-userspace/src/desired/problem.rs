@@ -10,7 +10,8 @@ use crate::model::{ObjectName, ServicePortName};
 pub enum Problem {
     /// Another service port has the frontend.
     #[error(
-        "Service {port}: {frontend} belongs to {winner}, which is older; give one of them another address or port"
+        "Service {port}: {frontend} belongs to {winner}, which is older or, of the same age, the first by name; give one of \
+         them another address or port"
     )]
     Conflict {
         /// The service port that does not get it.

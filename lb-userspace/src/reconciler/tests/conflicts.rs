@@ -59,8 +59,8 @@ fn the_loser_is_told_and_takes_over_when_the_winner_goes() {
     assert_eq!(
         texts,
         [
-            "Service default/new/TCP: 10.96.0.1:80/TCP belongs to default/old/TCP, which is older; give one of them another \
-          address or port"
+            "Service default/new/TCP: 10.96.0.1:80/TCP belongs to default/old/TCP, which is older or, of the same \
+          age, the first by name; give one of them another address or port"
         ]
     );
     world.apply(&service("old"), Vec::new());
