@@ -116,14 +116,53 @@ where
         .boxed()
 }
 
+/// How the watch of the own Node stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum NodeWatch {
+    /// Nothing was heard yet.
+    Unheard,
+    /// It failed before there was a list. The Node is optional, so a missing permission must not hold the rest up.
+    Failed,
+    /// The Node was in the list.
+    Listed,
+    /// The list was empty.
+    Absent,
+}
+
+impl NodeWatch {
+    fn after(self, failed: bool, nodes: &Watched<Node>) -> Self {
+        match self {
+            Self::Listed | Self::Absent => self,
+            _ if nodes.is_complete() && nodes.is_empty() => Self::Absent,
+            _ if nodes.is_complete() => Self::Listed,
+            _ if failed => Self::Failed,
+            _ => self,
+        }
+    }
+
+    /// What follows for endpoints, where anything does.
+    fn consequence(self) -> Option<&'static str> {
+        match self {
+            Self::Unheard | Self::Listed => None,
+            Self::Failed => Some(
+                "the Node object cannot be listed: until it is, its zone is unknown, and endpoints count as local only if their \
+                 nodeName is this name",
+            ),
+            Self::Absent => Some(
+                "no Node object of this name: its zone is unknown, and endpoints count as local only if their nodeName is \
+                 this name; pass the node's name with --node-name",
+            ),
+        }
+    }
+}
+
 /// What the three watches have told, and whether that is everything.
 struct State {
     node_name: String,
     services: Watched<Service>,
     slices: Watched<EndpointSlice>,
     nodes: Watched<Node>,
-    /// The Node was listed, or cannot be: it is optional, so a missing permission must not hold the rest up.
-    node_settled: bool,
+    node: NodeWatch,
     synced: bool,
 }
 
@@ -134,7 +173,7 @@ impl State {
             services: Watched::default(),
             slices: Watched::default(),
             nodes: Watched::default(),
-            node_settled: false,
+            node: NodeWatch::Unheard,
             synced: false,
         }
     }
@@ -155,15 +194,12 @@ impl State {
     fn node(&mut self, event: watcher::Result<watcher::Event<v1::Node>>) -> Batch {
         let failed = event.is_err();
         let batch = take(&mut self.nodes, event);
-        if !self.node_settled && (failed || self.nodes.is_complete()) {
-            self.node_settled = true;
-            if self.nodes.is_empty() {
-                warn!(
-                    node = self.node_name,
-                    "no Node object of this name: its zone is unknown, and endpoints count as local only if their nodeName is \
-                     this name; pass the node's name with --node-name"
-                );
-            }
+        let before = self.node;
+        self.node = before.after(failed, &self.nodes);
+        if self.node != before
+            && let Some(consequence) = self.node.consequence()
+        {
+            warn!(node = self.node_name, "{consequence}");
         }
         self.with_synced(batch)
     }
@@ -173,7 +209,7 @@ impl State {
         if !self.synced
             && self.services.is_complete()
             && self.slices.is_complete()
-            && self.node_settled
+            && self.node != NodeWatch::Unheard
         {
             self.synced = true;
             batch.push(SourceEvent::Synced { complete: true });

@@ -135,6 +135,45 @@ fn s_8_synced_waits_for_services_and_slices_but_not_for_a_node_that_cannot_be_li
 }
 
 #[test]
+fn a_node_that_cannot_be_listed_is_told_from_one_that_is_not_there() {
+    let node = |name: &str| -> v1::Node {
+        serde_json::from_value(json!({"metadata": {"name": name}})).expect("a Node")
+    };
+    let failed = || Err(watcher::Error::NoResourceVersion);
+    let check = |events: Vec<watcher::Result<Event<v1::Node>>>, words: Option<&str>| {
+        let mut state = State::new("one");
+        for event in events {
+            state.node(event);
+        }
+        let consequence = state.node.consequence();
+        assert_eq!(consequence.is_some(), words.is_some(), "{consequence:?}");
+        let text = consequence.unwrap_or_default();
+        assert!(text.contains(words.unwrap_or_default()), "{text}");
+        assert_eq!(
+            text.contains("--node-name"),
+            state.node == NodeWatch::Absent
+        );
+    };
+    let list = |nodes: Vec<v1::Node>| {
+        let mut events = vec![Ok(Event::Init)];
+        events.extend(nodes.into_iter().map(|node| Ok(Event::InitApply(node))));
+        events.push(Ok(Event::InitDone));
+        events
+    };
+    let after_a_failure = |nodes| {
+        let mut events = list(nodes);
+        events.insert(0, failed());
+        events
+    };
+    check(vec![], None);
+    check(vec![failed()], Some("cannot be listed"));
+    check(list(vec![]), Some("no Node object of this name"));
+    check(list(vec![node("one")]), None);
+    check(after_a_failure(vec![]), Some("no Node object of this name"));
+    check(after_a_failure(vec![node("one")]), None);
+}
+
+#[test]
 fn an_object_without_a_name_or_spec_is_harmless() {
     let mut watched = Watched::default();
     check(
