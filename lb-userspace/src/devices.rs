@@ -6,12 +6,14 @@
 mod follower;
 mod glob;
 mod kernel;
+mod role;
 mod status;
 mod tracker;
 mod watcher;
 
 pub use follower::{Attacher, DeviceFollower};
 pub use glob::{Glob, GlobError};
+pub use role::{Exclusion, Role, is_workload, role};
 pub use status::{DeviceState, DeviceStatus, FollowerStatus};
 pub use tracker::DeviceEvent;
 pub use watcher::{DeviceWatcher, WatchError, list};
@@ -29,18 +31,22 @@ pub struct Device {
     pub peer_is_elsewhere: bool,
     /// Whether it is the loopback device.
     pub is_loopback: bool,
+    /// Whether its link layer is Ethernet (ARPHRD_ETHER), as the programs need it.
+    pub is_ethernet: bool,
     /// Whether a default route leads out of it.
     pub is_uplink: bool,
+    /// Whether it has an address in a subnet: an IPv4 prefix below 31 or an IPv6 prefix below 127, link-local ones aside.
+    pub has_subnet: bool,
 }
 
 /// Which devices are workload devices.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Selector {
-    /// Every veth whose peer is in another network namespace, except the uplink: where nodes are containers themselves,
-    /// a node's own `eth0` is such a veth.
+    /// Every veth whose peer is in another network namespace, except the node's own interfaces: where nodes are containers
+    /// themselves, their `eth0` is such a veth.
     #[default]
     Peers,
-    /// Every device whose name matches one of these, and no other.
+    /// Every Ethernet device whose name matches one of these, and no other.
     Names(Vec<Glob>),
 }
 
@@ -64,125 +70,9 @@ impl Selector {
     }
 }
 
-/// Whether a device gets the programs.
-pub fn is_workload(device: &Device, selector: &Selector) -> bool {
-    match selector {
-        Selector::Peers => device.kind == "veth" && device.peer_is_elsewhere && !device.is_uplink,
-        Selector::Names(globs) => {
-            !device.is_loopback && globs.iter().any(|glob| glob.matches(&device.name))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn veth(name: &str) -> Device {
-        Device {
-            ifindex: 7,
-            name: name.into(),
-            kind: "veth".into(),
-            peer_is_elsewhere: true,
-            is_loopback: false,
-            is_uplink: false,
-        }
-    }
-
-    fn check(device: Device, patterns: &[&str], expected: bool) {
-        let selector = Selector::from_patterns(patterns).unwrap();
-        assert_eq!(
-            is_workload(&device, &selector),
-            expected,
-            "{device:?} with {patterns:?}"
-        );
-    }
-
-    #[test]
-    fn a_veth_whose_peer_is_in_another_namespace_is_a_workload_device() {
-        check(veth("veth0"), &[], true);
-    }
-
-    #[test]
-    fn other_devices_are_not() {
-        check(
-            Device {
-                peer_is_elsewhere: false,
-                ..veth("veth0")
-            },
-            &[],
-            false,
-        );
-        check(
-            Device {
-                kind: "bridge".into(),
-                ..veth("cni0")
-            },
-            &[],
-            false,
-        );
-        check(
-            Device {
-                kind: "vxlan".into(),
-                ..veth("flannel.1")
-            },
-            &[],
-            false,
-        );
-        check(
-            Device {
-                kind: String::new(),
-                peer_is_elsewhere: false,
-                ..veth("ens3")
-            },
-            &[],
-            false,
-        );
-    }
-
-    #[test]
-    fn the_uplink_is_not_though_it_is_a_veth_with_its_peer_elsewhere() {
-        check(
-            Device {
-                is_uplink: true,
-                ..veth("eth0")
-            },
-            &[],
-            false,
-        );
-    }
-
-    #[test]
-    fn with_patterns_only_the_name_counts() {
-        check(veth("veth0"), &["cali*"], false);
-        check(veth("cali12345"), &["lxc*", "cali*"], true);
-        check(
-            Device {
-                kind: "netkit".into(),
-                ..veth("lxc1")
-            },
-            &["lxc*"],
-            true,
-        );
-        check(
-            Device {
-                is_uplink: true,
-                ..veth("eth0")
-            },
-            &["eth*"],
-            true,
-        );
-    }
-
-    #[test]
-    fn the_loopback_device_is_none_whatever_the_pattern() {
-        let loopback = Device {
-            is_loopback: true,
-            kind: String::new(),
-            ..veth("lo")
-        };
-        check(loopback, &["*"], false);
-    }
 
     #[test]
     fn a_pattern_that_matches_nothing_is_refused() {

@@ -28,6 +28,8 @@ use super::{
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How long to wait before saying that there is no workload device at all: a node that starts has none yet.
+const NONE_AFTER: Duration = Duration::from_secs(10);
 
 /// Puts programs on a device and takes them off. The calls may block for as long as a system call does.
 pub trait Attacher: Send + Sync + 'static {
@@ -102,6 +104,7 @@ impl<A: Attacher> DeviceFollower<A> {
         }
         self.sweep().await;
         self.status.send_modify(|status| status.is_complete = true);
+        let mut say_none_at = Some(Instant::now() + NONE_AFTER);
         loop {
             let retry_at = self.retries.values().map(|retry| retry.at).min();
             tokio::select! {
@@ -110,7 +113,19 @@ impl<A: Attacher> DeviceFollower<A> {
                     self.handle(event).await;
                 }
                 () = until(retry_at) => self.retry().await,
+                () = until(say_none_at) => {
+                    say_none_at = None;
+                    self.warn_if_none();
+                }
             }
+        }
+    }
+
+    fn warn_if_none(&self) {
+        if self.status.borrow().devices.is_empty() {
+            warn!(
+                "no workload device found: unless no pod with a network of its own runs here, see to it that the agent runs in the host's network namespace, or name the pods' devices by --devices"
+            );
         }
     }
 
@@ -211,7 +226,7 @@ impl<A: Attacher> DeviceFollower<A> {
         match result {
             Ok(()) => info!(
                 ifindex,
-                "workload device is gone, so are its programs' links"
+                "device is gone or no workload device any more, so its programs' links are removed"
             ),
             Err(error) => {
                 warn!(ifindex, error = %with_causes(&error), "programs are left on a device that is no workload device any more");

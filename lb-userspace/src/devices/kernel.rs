@@ -1,4 +1,4 @@
-//! Devices and default routes as the kernel reports them: which requests to send, how to read the answers.
+//! Devices, default routes and addresses as the kernel reports them: which requests to send, how to read the answers.
 
 use std::{collections::BTreeSet, io};
 
@@ -12,6 +12,10 @@ const IFINFOMSG: usize = 16;
 /// Length of `struct rtmsg`.
 const RTMSG: usize = 12;
 const IFLA_NEW_NETNSID: u16 = 45;
+/// Length of `struct ifaddrmsg`.
+const IFADDRMSG: usize = 8;
+/// ARPHRD_ETHER of `include/uapi/linux/if_arp.h`.
+const ETHERNET: u16 = 1;
 const RTA_MULTIPATH: u16 = 9;
 /// Length of `struct rtnexthop`; the ifindex is at offset 4.
 const RTNEXTHOP: usize = 8;
@@ -19,17 +23,18 @@ const RTNEXTHOP: usize = 8;
 /// What a notification says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Report {
-    /// A device as it is now; whether it is an uplink is not part of the report.
+    /// A device as it is now; whether it is an interface of the node itself is not part of the report.
     Device(Device),
     /// A device that is gone from this namespace.
     Gone(u32),
-    /// Something on which the role of other devices depends: a default route, or a device that went to another namespace.
+    /// Something on which the role of other devices depends: a default route, an address in a subnet, or a device that went
+    /// to another namespace.
     ListAgain,
 }
 
 /// All devices of the namespace.
 pub(super) fn devices(socket: &Socket) -> io::Result<Vec<Device>> {
-    let uplinks = uplinks(socket)?;
+    let own = Own::list(socket)?;
     let devices = socket.dump(
         || {
             Message::new(
@@ -40,17 +45,35 @@ pub(super) fn devices(socket: &Socket) -> io::Result<Vec<Device>> {
         },
         |answer| read_device(&answer),
     )?;
-    Ok(devices
-        .into_iter()
-        .map(|device| Device {
-            is_uplink: uplinks.contains(&device.ifindex),
-            ..device
+    Ok(devices.into_iter().map(|device| own.mark(device)).collect())
+}
+
+/// What tells the interfaces of the node itself from others.
+#[derive(Debug)]
+pub(super) struct Own {
+    uplinks: BTreeSet<u32>,
+    with_subnet: BTreeSet<u32>,
+}
+
+impl Own {
+    pub(super) fn list(socket: &Socket) -> io::Result<Self> {
+        Ok(Self {
+            uplinks: uplinks(socket)?,
+            with_subnet: with_subnet(socket)?,
         })
-        .collect())
+    }
+
+    pub(super) fn mark(&self, device: Device) -> Device {
+        Device {
+            is_uplink: self.uplinks.contains(&device.ifindex),
+            has_subnet: self.with_subnet.contains(&device.ifindex),
+            ..device
+        }
+    }
 }
 
 /// The devices that a default route of any table leads out of.
-pub(super) fn uplinks(socket: &Socket) -> io::Result<BTreeSet<u32>> {
+fn uplinks(socket: &Socket) -> io::Result<BTreeSet<u32>> {
     let devices = socket.dump(
         || {
             Message::new(
@@ -62,6 +85,21 @@ pub(super) fn uplinks(socket: &Socket) -> io::Result<BTreeSet<u32>> {
         |answer| is_default_route(&answer).then(|| route_devices(&answer)),
     )?;
     Ok(devices.into_iter().flatten().collect())
+}
+
+/// The devices that have an address in a subnet.
+fn with_subnet(socket: &Socket) -> io::Result<BTreeSet<u32>> {
+    let devices = socket.dump(
+        || {
+            Message::new(
+                libc::RTM_GETADDR,
+                libc::NLM_F_REQUEST | libc::NLM_F_DUMP,
+                &[0; IFADDRMSG],
+            )
+        },
+        |answer| is_in_subnet(&answer).then(|| answer.u32(4)).flatten(),
+    )?;
+    Ok(devices.into_iter().collect())
 }
 
 /// What a notification says, none if nothing that matters.
@@ -80,6 +118,7 @@ pub(super) fn read(message: &Received<'_>) -> Option<Report> {
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
             is_default_route(message).then_some(Report::ListAgain)
         }
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => is_in_subnet(message).then_some(Report::ListAgain),
         _ => None,
     }
 }
@@ -100,13 +139,31 @@ fn read_device(message: &Received<'_>) -> Option<Device> {
         kind: kind.unwrap_or_default(),
         peer_is_elsewhere: attributes.find(libc::IFLA_LINK_NETNSID).is_some(),
         is_loopback: message.u32(8)? & libc::IFF_LOOPBACK as u32 != 0,
+        is_ethernet: message.u16(2)? == ETHERNET,
         is_uplink: false,
+        has_subnet: false,
     })
 }
 
 fn is_default_route(message: &Received<'_>) -> bool {
     let (destination_length, route_type) = (message.u8(1), message.u8(7));
     destination_length == Some(0) && route_type == Some(libc::RTN_UNICAST)
+}
+
+/// Whether an address has neighbours of its own: neither one of two ends or alone, nor link-local.
+fn is_in_subnet(message: &Received<'_>) -> bool {
+    let (family, prefix, scope) = (message.u8(0), message.u8(1), message.u8(3));
+    let longest_subnet = match family.map(i32::from) {
+        Some(libc::AF_INET) => 30,
+        Some(libc::AF_INET6) => 126,
+        _ => return false,
+    };
+    // An IPv4 address is link-local by its number; its scope is whatever the one who added it said.
+    let address = message.attributes(IFADDRMSG).find(libc::IFA_ADDRESS);
+    let is_link_local = matches!(address, Some([169, 254, _, _]));
+    scope == Some(libc::RT_SCOPE_UNIVERSE)
+        && prefix.is_some_and(|prefix| prefix <= longest_subnet)
+        && !is_link_local
 }
 
 fn route_devices(message: &Received<'_>) -> Vec<u32> {
@@ -130,6 +187,7 @@ mod tests {
     fn link(kind: u16, family: u8, extra: impl FnOnce(Message) -> Message) -> Vec<u8> {
         let mut fixed = [0; IFINFOMSG];
         fixed[0] = family;
+        fixed[2..4].copy_from_slice(&ETHERNET.to_ne_bytes());
         fixed[4..8].copy_from_slice(&42u32.to_ne_bytes());
         extra(
             Message::new(kind, 0, &fixed)
@@ -156,7 +214,9 @@ mod tests {
             kind: "veth".into(),
             peer_is_elsewhere: true,
             is_loopback: false,
+            is_ethernet: true,
             is_uplink: false,
+            has_subnet: false,
         };
         assert_eq!(report(&bytes), Some(Report::Device(expected)));
     }
@@ -196,6 +256,36 @@ mod tests {
     fn only_a_default_route_matters() {
         assert_eq!(report(&route(0, |m| m)), Some(Report::ListAgain));
         assert_eq!(report(&route(24, |m| m)), None);
+    }
+
+    #[test]
+    fn only_an_address_in_a_subnet_makes_an_interface_of_the_node() {
+        let check = |family: i32, prefix: u8, scope: u8, address: &[u8], expected: bool| {
+            let mut fixed = [family as u8, prefix, 0, scope, 0, 0, 0, 0];
+            fixed[4..8].copy_from_slice(&42u32.to_ne_bytes());
+            for kind in [libc::RTM_NEWADDR, libc::RTM_DELADDR] {
+                let bytes = Message::new(kind, 0, &fixed)
+                    .attribute(libc::IFA_ADDRESS, address)
+                    .finish(0);
+                let expected = expected.then_some(Report::ListAgain);
+                assert_eq!(report(&bytes), expected, "{address:?}/{prefix}");
+            }
+        };
+        let (v4, v6) = (libc::AF_INET, libc::AF_INET6);
+        let (global, link) = (libc::RT_SCOPE_UNIVERSE, libc::RT_SCOPE_LINK);
+        let unique_local = [0xfd, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let link_local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        check(v4, 24, global, &[192, 0, 2, 2], true);
+        check(v4, 30, global, &[192, 0, 2, 2], true);
+        check(v4, 31, global, &[192, 0, 2, 2], false);
+        check(v4, 32, global, &[10, 244, 1, 1], false);
+        check(v4, 16, global, &[169, 254, 1, 1], false);
+        check(v4, 24, link, &[192, 0, 2, 2], false);
+        check(v6, 64, global, &unique_local, true);
+        check(v6, 126, global, &unique_local, true);
+        check(v6, 127, global, &unique_local, false);
+        check(v6, 64, link, &link_local, false);
+        check(libc::AF_BRIDGE, 24, global, &[192, 0, 2, 2], false);
     }
 
     #[test]

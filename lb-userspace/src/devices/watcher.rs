@@ -11,11 +11,11 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     time::{Interval, MissedTickBehavior, interval},
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{
-    Device, DeviceEvent, Selector,
-    kernel::{self, Report},
+    Device, DeviceEvent, Exclusion, Selector,
+    kernel::{self, Own, Report},
     tracker::Tracker,
 };
 use crate::netlink::{Groups, Received, Socket};
@@ -79,7 +79,8 @@ impl DeviceWatcher {
     /// If the interval is zero.
     pub fn with_interval(selector: Selector, list_every: Duration) -> Result<Self, WatchError> {
         // Subscribing first: what happens during the list is reported twice rather than never.
-        let socket = Socket::open(Groups::DevicesAndRoutes).map_err(failed("subscribe to"))?;
+        let socket =
+            Socket::open(Groups::DevicesRoutesAddresses).map_err(failed("subscribe to"))?;
         // SAFETY: the socket owns its descriptor, hands out the same one always, and closes it only when it is dropped,
         // which the AsyncFd does after it has taken it out of the reactor.
         let notifications = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
@@ -150,6 +151,7 @@ impl DeviceWatcher {
                 Report::Device(device) => {
                     let device = self.with_role(device)?;
                     self.waiting.extend(self.tracker.seen(device));
+                    self.tell_left_out();
                 }
                 Report::Gone(ifindex) => self.waiting.extend(self.tracker.gone(ifindex)),
                 Report::ListAgain => self.list()?,
@@ -172,16 +174,13 @@ impl DeviceWatcher {
         }
     }
 
-    /// Routes are asked for only where the answer matters: it costs a list of all of them.
+    /// Routes and addresses are asked for only where the answer matters: it costs a list of all of them.
     fn with_role(&self, device: Device) -> Result<Device, WatchError> {
         if !self.tracker.depends_on_role(&device) {
             return Ok(device);
         }
-        let uplinks = kernel::uplinks(&self.requests).map_err(failed("list the routes of"))?;
-        Ok(Device {
-            is_uplink: uplinks.contains(&device.ifindex),
-            ..device
-        })
+        let own = Own::list(&self.requests).map_err(failed("list the routes and addresses of"))?;
+        Ok(own.mark(device))
     }
 
     /// A list with which everything may have changed, what no notification tells included.
@@ -196,6 +195,23 @@ impl DeviceWatcher {
         let devices = kernel::devices(&self.requests).map_err(failed("list"))?;
         debug!(devices = devices.len(), "listed the devices");
         self.waiting.extend(self.tracker.listed(devices));
+        self.tell_left_out();
         Ok(())
+    }
+
+    fn tell_left_out(&mut self) {
+        for (Device { ifindex, name, .. }, why) in self.tracker.newly_left_out() {
+            match why {
+                Exclusion::Uplink => {
+                    info!(ifindex, device = %name, "no workload device, for a default route leads out of it");
+                }
+                Exclusion::Subnet => {
+                    info!(ifindex, device = %name, "no workload device, for it has an address in a subnet; if it is a pod's, name it by --devices");
+                }
+                Exclusion::NoEthernet => {
+                    warn!(ifindex, device = %name, "left without programs, for its packets have no Ethernet header: make --devices match Ethernet devices only");
+                }
+            }
+        }
     }
 }

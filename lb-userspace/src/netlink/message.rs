@@ -93,6 +93,11 @@ impl<'a> Received<'a> {
         u32_at(self.payload, offset)
     }
 
+    /// The 16-bit number at an offset of the fixed part.
+    pub(crate) fn u16(&self, offset: usize) -> Option<u16> {
+        u16_at(self.payload, offset)
+    }
+
     /// The octet at an offset of the fixed part.
     pub(crate) fn u8(&self, offset: usize) -> Option<u8> {
         self.payload.get(offset).copied()

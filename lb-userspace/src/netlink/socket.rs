@@ -26,8 +26,8 @@ const WAITING: usize = 4 * 1024 * 1024;
 pub(crate) enum Groups {
     /// None: the socket is for requests.
     None,
-    /// Changes of devices and of routes of both families.
-    DevicesAndRoutes,
+    /// Changes of devices, and of routes and addresses of both families.
+    DevicesRoutesAddresses,
 }
 
 /// The socket.
@@ -42,9 +42,13 @@ impl Socket {
     pub(crate) fn open(groups: Groups) -> io::Result<Self> {
         let (flags, mask) = match groups {
             Groups::None => (SockFlag::SOCK_CLOEXEC, 0),
-            Groups::DevicesAndRoutes => (
+            Groups::DevicesRoutesAddresses => (
                 SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-                libc::RTMGRP_LINK | libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE,
+                libc::RTMGRP_LINK
+                    | libc::RTMGRP_IPV4_ROUTE
+                    | libc::RTMGRP_IPV6_ROUTE
+                    | libc::RTMGRP_IPV4_IFADDR
+                    | libc::RTMGRP_IPV6_IFADDR,
             ),
         };
         let fd = socket(

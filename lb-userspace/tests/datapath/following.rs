@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -253,4 +253,61 @@ fn remove_programs(node: &Node, device: &str, ifindex: u32, attach: Attach) -> R
         }
     }
     Ok(())
+}
+
+#[test]
+fn that_there_is_no_workload_device_is_said_once() -> Result<()> {
+    let node = node("follow-none")?;
+    let (_datapath, links) = node.start(Attach::Auto)?;
+    let said = Log::default();
+    node.netns.run(|| -> Result<()> {
+        let writer = said.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        // Time passes as fast as nothing happens.
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()?;
+        runtime.block_on(async {
+            let watcher = DeviceWatcher::new(Selector::Peers)?;
+            let follower = DeviceFollower::new(watcher, Arc::new(links));
+            let ran = timeout(Duration::from_secs(600), follower.run()).await;
+            ensure!(ran.is_err(), "the follower ended");
+            Ok(())
+        })
+    })?;
+    let said = said.text();
+    assert_eq!(
+        said.matches("no workload device found").count(),
+        1,
+        "{said}"
+    );
+    assert!(said.contains("--devices"), "{said}");
+    Ok(())
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

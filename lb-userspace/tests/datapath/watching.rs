@@ -174,3 +174,54 @@ fn lost_notifications_are_made_up_for() -> Result<()> {
     assert_eq!(added(watching.next()?)?.name, "new");
     watching.assert_quiet(&node)
 }
+
+#[test]
+fn a_second_interface_of_the_node_is_no_workload_and_a_pods_gateway_is_one() -> Result<()> {
+    let node = node("watch-second")?;
+    let _outside = (node.add_pod("eth1", 101)?, node.add_pod("eth2", 102)?);
+    let _pods = (node.add_pod("veth1", 103)?, node.add_pod("veth2", 104)?);
+    node.netns.ip(&[
+        "addr add 198.51.100.2/24 dev eth1",
+        "addr add 2001:db8:1::2/64 dev eth2 nodad",
+        "addr add 169.254.1.1/16 dev veth1",
+        "addr add 10.244.1.1/32 dev veth2",
+        "addr add 2001:db8:2::1/128 dev veth2 nodad",
+        "addr add fe80::1/64 dev veth2 nodad",
+    ])?;
+    let mut watching = watch(&node, Selector::Peers)?;
+    let names = [added(watching.next()?)?.name, added(watching.next()?)?.name];
+    assert_eq!(names, ["veth1", "veth2"]);
+
+    // One that comes while we watch is told by its address, and stays what it is when that goes.
+    let _third = node.add_pod("eth3", 105)?;
+    assert_eq!(added(watching.next()?)?.name, "eth3");
+    node.netns.ip(&["addr add 203.0.113.2/24 dev eth3"])?;
+    assert_eq!(watching.next()?, DeviceEvent::Removed(105));
+    node.netns.ip(&["addr del 203.0.113.2/24 dev eth3"])?;
+    watching.assert_quiet(&node)
+}
+
+#[test]
+fn the_uplink_stays_one_while_its_default_route_is_away() -> Result<()> {
+    let node = node("watch-flap")?;
+    let _outside = node.add_pod("eth0", 101)?;
+    node.netns.ip(&[
+        "link set eth0 up",
+        "route add 192.0.2.1/32 dev eth0",
+        "route add default via 192.0.2.1 dev eth0",
+    ])?;
+    let mut watching = watch(&node, Selector::Peers)?;
+    node.netns
+        .ip(&["route del default", "link set eth0 mtu 1400"])?;
+    watching.assert_quiet(&node)
+}
+
+#[test]
+fn a_named_device_without_ethernet_header_is_left_out() -> Result<()> {
+    let node = node("watch-tunnel")?;
+    let _pod = node.add_pod("lxc1", 101)?;
+    node.netns.ip(&["tuntap add dev lxctun mode tun"])?;
+    let mut watching = watch(&node, Selector::from_patterns(["lxc*", "marker"])?)?;
+    assert_eq!(added(watching.next()?)?.name, "lxc1");
+    watching.assert_quiet(&node)
+}
