@@ -50,6 +50,26 @@ pub enum Op {
     PutConfig(Config),
 }
 
+/// Whether a walk over a map that others write meanwhile has shown every entry that was there all the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Walk {
+    /// It has.
+    Complete,
+    /// It was given up: entries came and went too fast.
+    Incomplete,
+}
+
+impl Walk {
+    /// Both walks together.
+    pub fn and(self, other: Self) -> Self {
+        match self {
+            Self::Complete => other,
+            Self::Incomplete => self,
+        }
+    }
+}
+
 /// All maps of one data plane.
 ///
 /// Reads return rows in no particular order. Deleting a row that does not exist succeeds.
@@ -67,8 +87,8 @@ pub trait Maps {
     /// The element of `config`.
     fn config(&self) -> Result<Config, MapError>;
     /// Shows every conntrack entry once to `visit`. The data plane goes on writing: entries made or deleted meanwhile
-    /// may or may not be shown.
-    fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<(), MapError>;
+    /// may or may not be shown. What an incomplete walk has not shown may exist all the same.
+    fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError>;
     /// The counters, summed over all CPUs, by the number of their reason.
     fn counters(&self) -> Result<Vec<u64>, MapError>;
     /// How many entries there is room for.

@@ -16,7 +16,7 @@ use tracing::{debug, info_span, warn};
 
 use crate::delta::{Phase, Step, delta};
 use crate::desired::{Consequence, Desired, Problem};
-use crate::maps::{FrontendAt, MapError, Maps, Op, row};
+use crate::maps::{FrontendAt, MapError, Maps, Op, Walk, row};
 use crate::model::ObjectName;
 use crate::resolve::ResolvedPort;
 use actual::Actual;
@@ -146,22 +146,31 @@ impl<M: Maps> Reconciler<M> {
 
     /// Clears the bits of the filter that neither a VIP nor a flow in conntrack needs. Returns how many.
     ///
-    /// Reads all of conntrack, so it is for rare calls.
+    /// Reads all of conntrack where a bit may go, so it is for rare calls. Where conntrack can't be read whole, every bit
+    /// stays for the next call.
     pub fn collect_vip_bits(&mut self, now: Instant) -> Result<usize, MapError> {
         self.desired.wake(now, false);
         let mut needed: HashSet<u32> = self.desired.filtered_vips().map(row::vip_bit).collect();
         let rows = self.actual.rows.frontends.keys();
         needed.extend(rows.map(|at| row::vip_bit(&at.address())));
-        self.maps.conntrack(&mut |flow| {
-            needed.insert(row::vip_bit(&flow.frontend.ip()));
-        })?;
-        let ops: Vec<Op> = (0..vip_filter::BITS)
+        let mut clearable: BTreeSet<u32> = (0..vip_filter::BITS)
             .filter(|bit| {
                 let (word, mask) = vip_filter::word_and_mask(*bit);
                 self.actual.filter[word as usize] & mask != 0 && !needed.contains(bit)
             })
-            .map(Op::ClearVipBit)
             .collect();
+        if clearable.is_empty() {
+            return Ok(0);
+        }
+        // No flow begins any more at a VIP of these bits, so none can be missed that begins meanwhile.
+        let walk = self.maps.conntrack(&mut |flow| {
+            clearable.remove(&row::vip_bit(&flow.frontend.ip()));
+        })?;
+        if walk == Walk::Incomplete {
+            debug!("conntrack changes too fast to be read whole, bits of VIPs that are gone stay");
+            return Ok(0);
+        }
+        let ops: Vec<Op> = clearable.into_iter().map(Op::ClearVipBit).collect();
         for (op, result) in ops.iter().zip(self.maps.apply(&ops)) {
             result?;
             self.actual.record(op);

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::datapath::{self, PinPaths, Ticks};
+use crate::maps::Walk;
 use crate::maps::bpf::{Access, BpfMaps};
 use crate::view;
 
@@ -52,7 +53,12 @@ pub(super) fn conntrack(bpffs: &Path, output: Output) -> Result<()> {
         now,
         ticks_per_second: ticks.per_second(),
     };
-    print(&view::conntrack(&open(bpffs)?, clock)?, output)
+    let flows = view::conntrack(&open(bpffs)?, clock)?;
+    print(&flows, output)?;
+    if flows.walk == Walk::Incomplete {
+        eprintln!("lb: flows come and go too fast to be read whole; some are missing above");
+    }
+    Ok(())
 }
 
 pub(super) fn cleanup(bpffs: &Path, output: Output) -> Result<()> {

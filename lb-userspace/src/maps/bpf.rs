@@ -22,7 +22,7 @@ use lb_common::service::ServiceName;
 use lb_common::{reason, vip_filter};
 
 use crate::maps::row::{V4, V6};
-use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op};
+use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
 use crate::model::Family;
 use mapped::Mapped;
 pub use open::Access;
@@ -148,11 +148,14 @@ impl Maps for BpfMaps {
         }
     }
 
-    fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<(), MapError> {
-        self.conntrack_v4
-            .each(&mut |key, flow| visit(FlowRow::v4(&key, &flow)))?;
-        self.conntrack_v6
-            .each(&mut |key, flow| visit(FlowRow::v6(&key, &flow)))
+    fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
+        let v4 = self
+            .conntrack_v4
+            .walk(&mut |key, flow| visit(FlowRow::v4(&key, &flow)))?;
+        let v6 = self
+            .conntrack_v6
+            .walk(&mut |key, flow| visit(FlowRow::v6(&key, &flow)))?;
+        Ok(v4.and(v6))
     }
 
     fn counters(&self) -> Result<Vec<u64>, MapError> {

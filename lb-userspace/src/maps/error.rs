@@ -29,6 +29,12 @@ pub enum MapError {
         /// The system's error.
         cause: io::Error,
     },
+    /// Rows came and went too fast for a reader.
+    #[error("map {map} changes too fast to be read whole; try again")]
+    Restless {
+        /// Name of the map.
+        map: &'static str,
+    },
     /// An index is outside an array.
     #[error("map {map} has {len} entries, so there is no entry {index}")]
     OutOfBounds {

@@ -12,7 +12,7 @@ use lb_common::layout::name;
 use lb_common::service::ServiceName;
 use lb_common::{reason, vip_filter};
 
-use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op};
+use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
 use crate::model::Family;
 
 /// Maps in memory.
@@ -22,6 +22,8 @@ pub struct Memory {
     pub faults: BTreeMap<usize, i32>,
     /// The conntrack entries.
     pub conntrack: Vec<FlowRow>,
+    /// What becomes of walks over conntrack.
+    pub conntrack_walk: Walk,
     /// The counters.
     pub counters: Vec<u64>,
     limits: Limits,
@@ -43,6 +45,7 @@ impl Memory {
         Self {
             faults: BTreeMap::new(),
             conntrack: Vec::new(),
+            conntrack_walk: Walk::Complete,
             counters: vec![0; reason::COUNT as usize],
             limits,
             frontends: Default::default(),
@@ -186,9 +189,9 @@ impl Maps for Memory {
         Ok(self.config)
     }
 
-    fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<(), MapError> {
+    fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
         self.conntrack.iter().copied().for_each(visit);
-        Ok(())
+        Ok(self.conntrack_walk)
     }
 
     fn counters(&self) -> Result<Vec<u64>, MapError> {

@@ -6,7 +6,11 @@ use lb_common::vip_filter;
 use tracing::warn;
 
 use crate::desired::{Contents, Rows};
-use crate::maps::{MapError, Maps, Op};
+use crate::maps::{MapError, Maps, Op, Walk};
+
+/// How far epochs are moved on where not every flow could be seen: more than there can be backends whose row is gone and
+/// of which only flows that were not seen are left, and so few that 32 bits last for thousands of starts.
+const UNSEEN_EPOCHS: u32 = 1_000_000;
 
 /// Content of the maps that the agent writes.
 #[derive(Clone, Debug)]
@@ -53,7 +57,7 @@ impl Actual {
         contents
     }
 
-    /// The greatest epoch that any backend or flow knows.
+    /// An epoch that no backend or flow knows a greater one than.
     pub fn last_epoch(&self, maps: &dyn Maps) -> Result<u32, MapError> {
         let mut last = self
             .rows
@@ -63,8 +67,10 @@ impl Actual {
             .max()
             .unwrap_or(0);
         // A backend that is gone lives on in its flows: its id with the same epoch would be taken for it.
-        maps.conntrack(&mut |flow| last = last.max(flow.epoch))?;
-        Ok(last)
+        match maps.conntrack(&mut |flow| last = last.max(flow.epoch))? {
+            Walk::Complete => Ok(last),
+            Walk::Incomplete => Ok(last.wrapping_add(UNSEEN_EPOCHS)),
+        }
     }
 
     /// Takes note of a write that succeeded.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::columns;
 use super::names::Names;
-use crate::maps::{MapError, Maps};
+use crate::maps::{MapError, Maps, Walk};
 
 /// The data plane's clock at the time of a view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,10 +29,16 @@ impl Clock {
     }
 }
 
-/// All flows.
+/// All flows, or those that were seen.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 #[serde(transparent)]
-pub struct Flows(pub Vec<FlowView>);
+pub struct Flows {
+    /// The flows.
+    pub rows: Vec<FlowView>,
+    /// Whether all were seen; no part of the list.
+    #[serde(skip)]
+    pub walk: Walk,
+}
 
 /// A flow, from the client's side.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Debug)]
@@ -57,7 +63,7 @@ pub struct FlowView {
 pub fn conntrack(maps: &dyn Maps, clock: Clock) -> Result<Flows, MapError> {
     let names = Names::read(maps)?;
     let mut rows = Vec::new();
-    maps.conntrack(&mut |flow| {
+    let walk = maps.conntrack(&mut |flow| {
         if flow.direction == Direction::FromClient {
             rows.push(FlowView {
                 protocol: flow.protocol.name(),
@@ -71,7 +77,7 @@ pub fn conntrack(maps: &dyn Maps, clock: Clock) -> Result<Flows, MapError> {
         }
     })?;
     rows.sort();
-    Ok(Flows(rows))
+    Ok(Flows { rows, walk })
 }
 
 impl fmt::Display for Flows {
@@ -79,7 +85,7 @@ impl fmt::Display for Flows {
         let head = [
             "PROTOCOL", "CLIENT", "FRONTEND", "BACKEND", "STATE", "IDLE", "SERVICE",
         ];
-        let rows = self.0.iter().map(|row| {
+        let rows = self.rows.iter().map(|row| {
             [
                 row.protocol.to_owned(),
                 row.client.to_string(),

@@ -61,7 +61,7 @@ fn idle_time_is_right_when_the_clock_wraps() {
     };
     let mut maps = example();
     maps.conntrack[0].last_seen = u32::MAX - 99;
-    assert_eq!(conntrack(&maps, clock).unwrap().0[0].idle_seconds, 3);
+    assert_eq!(conntrack(&maps, clock).unwrap().rows[0].idle_seconds, 3);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bytemuck::Pod;
 
 use super::error;
 use super::wire::Wire;
-use crate::maps::MapError;
+use crate::maps::{MapError, Walk};
 
 /// A hash or LRU hash map of our types.
 pub struct Table<K, V> {
@@ -38,33 +38,24 @@ impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
     }
 
     /// Shows every row to `visit`, each key once.
+    ///
+    /// # Errors
+    /// If a row can't be read, or rows come and go too fast.
     pub fn each(&self, visit: &mut dyn FnMut(K, V)) -> Result<(), MapError> {
-        let mut seen: HashSet<K> = HashSet::new();
-        // The kernel starts again from the first key when the current one is deleted under us (htab_map_get_next_key in
-        // kernel/bpf/hashtab.c), so a busy LRU map might be walked for ever.
-        let mut steps = 4 * u64::from(self.max_entries) + 16;
-        for row in self.map.iter() {
-            match row {
-                Ok((Wire(key), Wire(value))) => {
-                    if seen.insert(key) {
-                        visit(key, value);
-                    }
-                }
-                Err(e) => {
-                    return Err(error::write(
-                        self.name,
-                        "read",
-                        "the next row".to_owned(),
-                        e,
-                    ));
-                }
-            }
-            steps -= 1;
-            if steps == 0 {
-                break;
-            }
+        match self.walk(visit)? {
+            Walk::Complete => Ok(()),
+            Walk::Incomplete => Err(MapError::Restless { map: self.name }),
         }
-        Ok(())
+    }
+
+    /// Shows rows to `visit`, each key once, of a map that the data plane writes meanwhile.
+    pub fn walk(&self, visit: &mut dyn FnMut(K, V)) -> Result<Walk, MapError> {
+        let rows = self
+            .map
+            .iter()
+            .map(|row| row.map(|(Wire(key), Wire(value))| (key, value)));
+        walk(rows, self.max_entries, visit)
+            .map_err(|e| error::write(self.name, "read", "the next row".to_owned(), e))
     }
 
     /// Inserts or replaces a row; `text` is the key in words.
@@ -81,5 +72,47 @@ impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(MapError::write(self.name, "delete", text(), e)),
         }
+    }
+}
+
+/// Shows each key once. The kernel starts again from the first key when the current one is deleted under us
+/// (`htab_map_get_next_key` in its `kernel/bpf/hashtab.c`), so a busy LRU map might be walked for ever: after four times
+/// the rows that there is room for the walk is given up.
+fn walk<K: Copy + Eq + Hash, V, E>(
+    rows: impl Iterator<Item = Result<(K, V), E>>,
+    max_entries: u32,
+    visit: &mut dyn FnMut(K, V),
+) -> Result<Walk, E> {
+    let mut seen: HashSet<K> = HashSet::new();
+    let mut steps = 4 * u64::from(max_entries) + 16;
+    for row in rows {
+        if steps == 0 {
+            return Ok(Walk::Incomplete);
+        }
+        steps -= 1;
+        let (key, value) = row?;
+        if seen.insert(key) {
+            visit(key, value);
+        }
+    }
+    Ok(Walk::Complete)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(keys: impl Iterator<Item = u32>, walked: Walk, seen: &[u32]) {
+        let rows = keys.map(|key| Ok::<_, io::Error>((key, ())));
+        let mut shown = Vec::new();
+        let walk = walk(rows, 3, &mut |key, ()| shown.push(key)).unwrap();
+        assert_eq!((walk, &shown[..]), (walked, seen));
+    }
+
+    #[test]
+    fn a_walk_that_begins_again_shows_each_row_once_and_is_given_up_in_the_end() {
+        check([1, 2, 3].into_iter(), Walk::Complete, &[1, 2, 3]);
+        check([1, 2, 1, 2, 3].into_iter(), Walk::Complete, &[1, 2, 3]);
+        check([1, 2].into_iter().cycle(), Walk::Incomplete, &[1, 2]);
     }
 }

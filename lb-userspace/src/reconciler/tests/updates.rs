@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::maps::{Maps, Op};
+use crate::maps::{Maps, Op, Walk};
 
 #[test]
 fn an_unchanged_service_costs_no_write() {
@@ -107,6 +107,25 @@ fn a_bit_of_the_filter_stays_until_neither_a_vip_nor_a_flow_needs_it() {
             .iter()
             .all(|word| *word == 0)
     );
+}
+
+#[test]
+fn no_bit_goes_while_conntrack_cannot_be_read_whole() {
+    let mut world = Watched::roomy();
+    apply(&mut world, port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]));
+    world.reconcile();
+    world.apply(&service("web"), Vec::new());
+    world.reconcile();
+    world.advance(11);
+    for (walk, cleared) in [(Walk::Incomplete, 0), (Walk::Complete, 1)] {
+        world.reconciler.maps_mut().conntrack_walk = walk;
+        let now = world.now;
+        assert_eq!(
+            world.reconciler.collect_vip_bits(now).unwrap(),
+            cleared,
+            "{walk:?}"
+        );
+    }
 }
 
 #[test]
