@@ -13,6 +13,7 @@ mod hairpin;
 mod load;
 mod outside;
 mod refusal;
+mod repair;
 mod restart;
 mod scaling;
 mod spread;
