@@ -13,6 +13,8 @@ use crate::support::{Node, node};
 struct Watching {
     runtime: Runtime,
     watcher: DeviceWatcher,
+    /// How often all devices were listed anew.
+    lists: usize,
 }
 
 fn watch(node: &Node, selector: Selector) -> Result<Watching> {
@@ -21,7 +23,11 @@ fn watch(node: &Node, selector: Selector) -> Result<Watching> {
         let _guard = runtime.enter();
         DeviceWatcher::new(selector)
     })?;
-    Ok(Watching { runtime, watcher })
+    Ok(Watching {
+        runtime,
+        watcher,
+        lists: 0,
+    })
 }
 
 impl Watching {
@@ -32,7 +38,7 @@ impl Watching {
                 tokio::time::timeout(Duration::from_secs(10), self.watcher.next()).await
             });
             match event.context("waited 10 s for an event")?? {
-                DeviceEvent::Listed(_) => {}
+                DeviceEvent::Listed(_) => self.lists += 1,
                 change => return Ok(change),
             }
         }
@@ -172,7 +178,9 @@ fn lost_notifications_are_made_up_for() -> Result<()> {
 
     assert_eq!(watching.next()?, DeviceEvent::Removed(102));
     assert_eq!(added(watching.next()?)?.name, "new");
-    watching.assert_quiet(&node)
+    watching.assert_quiet(&node)?;
+    assert_eq!(watching.lists, 1, "notifications were lost, and noticed");
+    Ok(())
 }
 
 #[test]
