@@ -1,6 +1,10 @@
 //! What becomes of traffic while the agent is killed, away, or another one: nothing (S-72).
 
-use anyhow::Result;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Result, ensure};
+use lab::Sandbox;
 use lab::client::{self, KeptConnection, Kind, UdpClient};
 use serde_json::Value;
 
@@ -62,6 +66,47 @@ on_both_cnis! {
             Ok(())
         })
     }
+}
+
+/// Another binary with another object in it: the licence that it tells the kernel is another one of the same length.
+#[test]
+fn a_changed_binary_takes_over_under_load() -> Result<()> {
+    Cluster::builder().test(|cluster| {
+        let web = Service::new("web", 10);
+        let pods = [cluster.backend(1, "near")?, cluster.backend(2, "far")?];
+        cluster.publish(&web, &Endpoint::all(&pods))?;
+        let client = cluster.client(1, "client")?;
+        let changed = Sandbox::current()?.directory().join("another-lb");
+        let mut octets = fs::read(&cluster.agent(1).binary)?;
+        ensure!(replace(&mut octets, b"Dual MIT/GPL\0", b"Dual BSD/GPL\0") > 0);
+        fs::write(&changed, octets)?;
+        fs::set_permissions(&changed, fs::Permissions::from_mode(0o755))?;
+
+        let before = tables(cluster)?;
+        let load = MixedLoad::start(&client, &web)?;
+        for node in [1, 2] {
+            let agent = cluster.agent(node);
+            agent.kill()?;
+            agent.binary.clone_from(&changed);
+        }
+        load.wait_for_more(20)?;
+        cluster.start_agents()?;
+        load.wait_for_more(20)?;
+        load.stop_without_errors();
+        assert_eq!(tables(cluster)?, before);
+        Ok(())
+    })
+}
+
+/// Writes `new` over each `old`, of one length, and tells how often.
+fn replace(octets: &mut [u8], old: &[u8], new: &[u8]) -> usize {
+    let found: Vec<usize> = (0..octets.len().saturating_sub(old.len()))
+        .filter(|at| octets[*at..].starts_with(old))
+        .collect();
+    for at in &found {
+        octets[*at..][..new.len()].copy_from_slice(new);
+    }
+    found.len()
 }
 
 /// Conntrack moves to the new map while packets go on: connections live on, whether they are busy at the time or idle. One

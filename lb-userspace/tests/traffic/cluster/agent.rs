@@ -28,6 +28,8 @@ pub struct Agent {
     pub bpffs: PathBuf,
     /// What it is started with, beside what it needs.
     pub flags: Flags,
+    /// The binary that is started.
+    pub binary: PathBuf,
     netns: Netns,
     manifests: PathBuf,
     log: PathBuf,
@@ -45,6 +47,7 @@ impl Agent {
             node: node.name.clone(),
             bpffs,
             flags,
+            binary: env!("CARGO_BIN_EXE_lb").into(),
             netns: node.netns.clone(),
             manifests: manifests.to_owned(),
             log: sandbox
@@ -259,7 +262,7 @@ impl Agent {
     }
 
     fn command(&self) -> lab::Command {
-        let mut command = self.netns.command(env!("CARGO_BIN_EXE_lb"));
+        let mut command = self.netns.command(&self.binary.to_string_lossy());
         command
             .arg("--bpffs")
             .arg(&self.bpffs)
