@@ -73,6 +73,11 @@ impl Lock {
     /// # Errors
     /// If another process has it, or the folder can't be made, opened or locked.
     pub fn take(paths: &PinPaths) -> Result<Self, LockError> {
+        Self::take_pausing(paths, || thread::sleep(PAUSE))
+    }
+
+    /// The same, with what is done between two tries.
+    fn take_pausing(paths: &PinPaths, mut pause: impl FnMut()) -> Result<Self, LockError> {
         let folder = paths.folder();
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -89,7 +94,7 @@ impl Lock {
                     let process = file.metadata().ok().and_then(|of| holder(&of));
                     return Err(LockError::Held { folder, process });
                 }
-                Tried::Held(_) => thread::sleep(PAUSE),
+                Tried::Held(_) => pause(),
             }
         }
     }
@@ -215,14 +220,10 @@ mod tests {
     fn who_asks_whether_it_is_held_keeps_nobody_from_taking_it() {
         let (_folder, paths) = folder();
         fs::create_dir(paths.folder()).unwrap();
-        let asks = try_lock(&paths.folder(), FlockArg::LockSharedNonblock).unwrap();
-        let takes = thread::spawn({
-            let paths = paths.clone();
-            move || Lock::take(&paths).is_ok()
-        });
-        thread::sleep(PAUSE);
-        drop(asks);
-        assert!(takes.join().unwrap());
+        let mut asks = Some(try_lock(&paths.folder(), FlockArg::LockSharedNonblock).unwrap());
+        let taken = Lock::take_pausing(&paths, || drop(asks.take()));
+        assert!(asks.is_none(), "it was held at the first try");
+        taken.unwrap();
     }
 
     #[test]
