@@ -1,0 +1,1 @@
+//! The cluster's own kubelet: makes a node's Pod objects into network namespaces with processes.
