@@ -3,6 +3,7 @@
 mod conflicts;
 mod exhaustion;
 mod failures;
+mod histories;
 mod properties;
 mod restart;
 mod updates;
