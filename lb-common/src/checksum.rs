@@ -3,6 +3,8 @@
 //! All sums here are of 16-bit words as they stand in memory. The one's complement sum does not depend on the byte order
 //! as long as words are read and the result is written in the same order (RFC 1071, 2.B), so nothing is ever swapped.
 
+use crate::addr::Address;
+
 /// Folds a sum of 16-bit words to 16 bits, carries added back.
 #[inline(always)]
 pub fn fold(sum: u32) -> u16 {
@@ -30,6 +32,13 @@ pub fn update(field: [u8; 2], difference: u32) -> [u8; 2] {
 #[inline(always)]
 pub fn word(octets: [u8; 2]) -> u32 {
     u16::from_ne_bytes(octets) as u32
+}
+
+/// The unfolded sum of a transport segment's pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1). `len` is the
+/// segment's length in octets.
+#[inline(always)]
+pub fn pseudo_header<A: Address>(source: &A, destination: &A, len: u16, protocol: u8) -> u32 {
+    source.sum() + destination.sum() + len.to_be() as u32 + (protocol as u16).to_be() as u32
 }
 
 /// The unfolded sum of any octets; an odd last one is padded with zero.

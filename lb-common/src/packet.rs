@@ -5,6 +5,7 @@
 
 pub mod ipv4;
 pub mod ipv6;
+pub mod reset;
 mod transport;
 pub mod unreachable;
 
@@ -186,6 +187,16 @@ impl<A: Address> Packet<A> {
             peer: self.source(ports),
             protocol,
         }
+    }
+}
+
+/// Copies an address into a header; the loop has a constant bound, so that no bounds check remains in the BPF object.
+#[inline(always)]
+fn put<const N: usize, const M: usize>(headers: &mut [u8; N], at: usize, octets: &[u8; M]) {
+    let mut i = 0;
+    while i < M {
+        headers[at + i] = octets[i];
+        i += 1;
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Action {
     Pass,
     /// It goes on with another source or destination.
     Rewrite,
-    /// Its sender is told that the port is unreachable.
+    /// Its sender is told that nobody serves the port.
     Reject,
     /// It is dropped in silence.
     Drop,
@@ -64,7 +64,7 @@ impl<A: Address> Verdict<A> {
         }
     }
 
-    /// The packet's sender is told that the port is unreachable.
+    /// The packet's sender is told that nobody serves the port.
     #[inline(always)]
     pub fn reject(reason: Reason) -> Self {
         Self::without_rewrite(Action::Reject, reason)

@@ -8,6 +8,7 @@ pub mod l4;
 pub mod memory;
 pub mod random;
 pub mod refuse;
+pub mod reset;
 #[cfg(test)]
 pub(crate) mod strategies;
 

@@ -1,7 +1,8 @@
-//! Turns a packet into the ICMP error that answers it, and sends it back where it came from.
+//! Turns a packet into the answer that refuses it, and sends it back where it came from.
 
+use lb_common::packet::reset;
 use lb_common::packet::unreachable::{self, IPV4_HEADERS, IPV6_HEADERS};
-use lb_common::packet::{self, ETHERNET, Octets};
+use lb_common::packet::{self, ETHERNET, Octets, ipv6};
 
 use crate::programs::DROP;
 use crate::scratch::{self, Scratch};
@@ -58,6 +59,11 @@ fn reject_v6(skb: Skb) -> i32 {
     };
     // SAFETY: this run's scratch, and nobody uses what it held before.
     let packet = unsafe { scratch::set_packet(scratch, packet) };
+    if let Some(opening) = reset::opening(&skb, packet) {
+        let headers = reset::headers(packet, &opening);
+        let extensions = packet.l4 - ETHERNET - ipv6::HEADER;
+        return reset(skb, extensions, &headers).unwrap_or(DROP);
+    }
     let Ok(quote) = unreachable::quote(&skb, packet) else {
         return DROP;
     };
@@ -65,11 +71,30 @@ fn reject_v6(skb: Skb) -> i32 {
     answer::<IPV6_HEADERS>(skb, quote.len, &headers).unwrap_or(DROP)
 }
 
+/// Makes the answer out of the head of the packet, `quoted` octets from the IP header on, behind new headers.
 #[inline(always)]
 fn answer<const HEADERS: usize>(skb: Skb, quoted: usize, headers: &[u8; HEADERS]) -> Option<i32> {
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = skb.read::<12>(0)?;
     skb.cut((ETHERNET + quoted) as u32)?;
-    skb.grow_after_ethernet(HEADERS as i32)?;
+    skb.resize_after_ethernet(HEADERS as i32)?;
+    send_back(skb, headers)
+}
+
+/// Makes the answer out of new headers alone. They take the place of the IPv6 and TCP headers, so that a checksum which is
+/// left to the device stays where the buffer says that it is.
+#[inline(always)]
+fn reset(skb: Skb, extensions: usize, headers: &[u8; reset::HEADERS]) -> Option<i32> {
+    skb.cut((ETHERNET + reset::HEADERS + extensions) as u32)?;
+    if extensions != 0 {
+        skb.resize_after_ethernet(-(extensions as i32))?;
+    }
+    send_back(skb, headers)
+}
+
+/// Exchanges the ends of the Ethernet header, writes what follows it, and sends the packet out of the device that it came
+/// in by.
+#[inline(always)]
+fn send_back<const HEADERS: usize>(skb: Skb, headers: &[u8; HEADERS]) -> Option<i32> {
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = skb.read::<12>(0)?;
     skb.store(0, &[s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5])?;
     skb.store(ETHERNET as u32, headers)?;
     Some(skb.send_back())

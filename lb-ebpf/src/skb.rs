@@ -111,9 +111,9 @@ impl Skb {
         done(unsafe { helpers::bpf_skb_change_tail(self.0, len, 0) })
     }
 
-    /// Makes room for `len` octets between the Ethernet and the IP header.
+    /// Makes room for `len` octets behind the Ethernet header, or takes as many away where `len` is negative.
     #[inline(always)]
-    pub(crate) fn grow_after_ethernet(self, len: i32) -> Option<()> {
+    pub(crate) fn resize_after_ethernet(self, len: i32) -> Option<()> {
         const BPF_ADJ_ROOM_MAC: u32 = 1;
         // SAFETY: the context is valid; the helper checks the length.
         done(unsafe { helpers::bpf_skb_adjust_room(self.0, len, BPF_ADJ_ROOM_MAC, 0) })

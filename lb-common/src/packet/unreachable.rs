@@ -4,7 +4,6 @@
 //! made, from sums over the quoted octets: who holds the octets moves them.
 
 use super::{Malformed, Octets, Packet, Parse, Transport, ipv4, ipv6};
-use crate::addr::Address;
 use crate::checksum;
 
 /// Length of an ICMP error's own header, in octets.
@@ -50,12 +49,12 @@ pub fn quote<A: Parse>(
     // A checksum that the sender left to the device holds the sum of the pseudo-header, and the octets will be changed on
     // their way out so that they sum up to its complement. Whether that is so can be seen only by this value.
     let field = octets.read::<2>(packet.l4 + checksum_at).ok_or(Malformed)?;
-    let pseudo = checksum::fold(
-        packet.source.sum()
-            + packet.destination.sum()
-            + (packet.l4_len as u16).to_be() as u32
-            + (protocol as u16).to_be() as u32,
-    );
+    let pseudo = checksum::fold(checksum::pseudo_header(
+        &packet.source,
+        &packet.destination,
+        packet.l4_len as u16,
+        protocol,
+    ));
     if u16::from_ne_bytes(field) == pseudo {
         transport_sum = !pseudo;
     }
@@ -77,8 +76,8 @@ pub fn ipv4_headers(refused: &Packet<[u8; 4]>, quote: &Quote) -> [u8; IPV4_HEADE
     headers[3] = total_len[1];
     headers[8] = HOP_LIMIT;
     headers[9] = 1;
-    put(&mut headers, 12, &refused.destination);
-    put(&mut headers, 16, &refused.source);
+    super::put(&mut headers, 12, &refused.destination);
+    super::put(&mut headers, 16, &refused.source);
     let mut sum = 0;
     let mut at = 0;
     while at < ipv4::HEADER {
@@ -108,31 +107,18 @@ pub fn ipv6_headers(refused: &Packet<[u8; 16]>, quote: &Quote) -> [u8; IPV6_HEAD
     headers[5] = payload_len[1];
     headers[6] = ICMPV6;
     headers[7] = HOP_LIMIT;
-    put(&mut headers, 8, &refused.destination);
-    put(&mut headers, 24, &refused.source);
+    super::put(&mut headers, 8, &refused.destination);
+    super::put(&mut headers, 24, &refused.source);
 
     headers[40] = 1;
     headers[41] = 4;
-    let sum = refused.source.sum()
-        + refused.destination.sum()
-        + checksum::word(payload_len)
-        + checksum::word([0, ICMPV6])
-        + checksum::word([1, 4])
-        + quote.sum;
+    let len = (ICMP + quote.len) as u16;
+    let pseudo = checksum::pseudo_header(&refused.destination, &refused.source, len, ICMPV6);
+    let sum = pseudo + checksum::word([1, 4]) + quote.sum;
     let checksum = (!checksum::fold(sum)).to_ne_bytes();
     headers[42] = checksum[0];
     headers[43] = checksum[1];
     headers
-}
-
-/// Copies an address into a header; the loop has a constant bound, so that no bounds check remains in the BPF object.
-#[inline(always)]
-fn put<const N: usize, const M: usize>(headers: &mut [u8; N], at: usize, octets: &[u8; M]) {
-    let mut i = 0;
-    while i < M {
-        headers[at + i] = octets[i];
-        i += 1;
-    }
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ on_both_families! {
 #[test]
 fn a_packet_that_is_too_long_to_quote_is_dropped_and_counted_so() -> Result<()> {
     let mut loaded = Loaded::with(&services::<[u8; 16]>())?;
-    let mut frame = frame::<[u8; 16]>(EMPTY, L4::tcp(40_000, 80, SYN));
+    let mut frame = frame::<[u8; 16]>(EMPTY, L4::tcp(40_000, 80, TcpFlags::ACK));
     frame.ip.extensions = vec![Extension::Destination(vec![0; 254])];
     let ran = loaded.run(Program::FromWorkload, &frame.build())?;
     assert_eq!(ran.action, crate::loaded::DROP);

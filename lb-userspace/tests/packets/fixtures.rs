@@ -147,14 +147,14 @@ fn forwarded<A: Family>() -> Vec<Fixture> {
     ]
 }
 
-/// Packets that are answered by port unreachable.
+/// Packets that are answered: by a reset where they open a connection over IPv6, by port unreachable else.
 fn refused<A: Family>() -> Vec<Fixture> {
     let row = |description, frame: Frame<A>, counted| Fixture {
         description,
         program: Program::FromWorkload,
         input: frame.build(),
         action: REDIRECT,
-        output: frame.port_unreachable(),
+        output: frame.refusal(),
         counted: Some(counted),
     };
     let long = L4::Tcp {
@@ -165,8 +165,21 @@ fn refused<A: Family>() -> Vec<Fixture> {
         options: vec![1; 12],
         payload: vec![7; 1400],
     };
+    let fast_open = L4::Tcp {
+        source: 40_000,
+        destination: 80,
+        flags: TcpFlags::SYN,
+        sequence: u32::MAX,
+        options: vec![2, 4, 5, 160, 34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1],
+        payload: b"odd".to_vec(),
+    };
     vec![
         row("S-30 a: no endpoint", to_vip(EMPTY, syn()), "no-endpoint"),
+        row(
+            "S-30 a: no endpoint, data and options on the SYN",
+            to_vip(EMPTY, fast_open),
+            "no-endpoint",
+        ),
         row(
             "S-30 a: no endpoint, much data",
             to_vip(EMPTY, long),
@@ -175,6 +188,11 @@ fn refused<A: Family>() -> Vec<Fixture> {
         row(
             "S-30 a: no endpoint, IP options",
             with_options(to_vip(EMPTY, syn())),
+            "no-endpoint",
+        ),
+        row(
+            "S-30 a: no endpoint, IP options, a segment that opens nothing",
+            with_options(to_vip(EMPTY, L4::tcp(40_000, 80, TcpFlags::ACK))),
             "no-endpoint",
         ),
         row(

@@ -13,6 +13,9 @@ use super::on_both_cnis;
 /// A time in which a reachable server would have answered many times.
 const SILENCE: Duration = Duration::from_millis(400);
 
+/// Well below the second after which a client's kernel tries again: the first try was refused.
+const AT_ONCE: Duration = Duration::from_millis(300);
+
 /// No such port at any VIP.
 const UNKNOWN: Port = Port {
     name: "unknown",
@@ -99,9 +102,7 @@ fn assert_refused<T: std::fmt::Debug>(
         outcome.as_ref().is_err_and(ClientError::is_refused),
         "{to}: {outcome:?}"
     );
-    // A client whose socket is busy when the refusal comes hears of it with the next try, a second later.
-    let limit = Duration::from_millis(if to.is_ipv4() { 500 } else { 3000 });
-    assert!(elapsed < limit, "{to} refused after {elapsed:?}");
+    assert!(elapsed < AT_ONCE, "{to} refused after {elapsed:?}");
 }
 
 fn assert_silent(client: &Netns, tcp: SocketAddr, udp: SocketAddr) -> Result<()> {

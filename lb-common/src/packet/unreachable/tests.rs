@@ -25,7 +25,7 @@ on_both_families! {
             if frame.build() == frame.build_with_partial_checksum() {
                 return;
             }
-            assert_eq!(answer::<A>(&frame.build()), Some(frame.port_unreachable()));
+            assert_eq!(answer::<A>(&frame.build()), Some(frame.refusal()));
         });
     }
 
@@ -38,6 +38,9 @@ on_both_families! {
 
     fn a_checksum_left_to_the_device_counts_as_the_device_will_complete_it<A>() {
         holds(whole::<A>(), |frame| {
+            if frame.refusal() != frame.port_unreachable() {
+                return;
+            }
             let partial = frame.build_with_partial_checksum();
             let checksum_at = match frame.l4 {
                 L4::Tcp { .. } => 16,
@@ -86,7 +89,7 @@ fn ipv4_options_are_quoted() {
 #[test]
 fn extension_headers_are_quoted_while_there_is_room() {
     let with = |octets: usize| {
-        let mut frame = small::<[u8; 16]>(L4::tcp(40_000, 81, TcpFlags::SYN));
+        let mut frame = small::<[u8; 16]>(L4::tcp(40_000, 81, TcpFlags::ACK));
         frame.ip.extensions = vec![Extension::Destination(vec![0; octets - 2])];
         frame
     };
