@@ -3,6 +3,7 @@
 
 mod kill;
 mod mount_plan;
+mod privileges;
 mod running;
 mod spawner;
 
@@ -19,6 +20,7 @@ use anyhow::{Context, Result, ensure};
 use crate::netns::Netns;
 use crate::sandbox::Sandbox;
 use mount_plan::MountPlan;
+use privileges::Privileges;
 
 pub(crate) use kill::kill_inside;
 pub use running::Process;
@@ -35,15 +37,24 @@ pub struct Command {
     inner: std::process::Command,
     mounts: Vec<Mount>,
     directory: Option<PathBuf>,
-    user: Option<(u32, u32)>,
+    privileges: Privileges,
     started: bool,
 }
 
 #[derive(Debug)]
 enum Mount {
-    Bind { from: PathBuf, at: PathBuf },
-    File { at: PathBuf, contents: Vec<u8> },
-    Directory { at: PathBuf },
+    Bind {
+        from: PathBuf,
+        at: PathBuf,
+        read_only: bool,
+    },
+    File {
+        at: PathBuf,
+        contents: Vec<u8>,
+    },
+    Directory {
+        at: PathBuf,
+    },
 }
 
 impl Command {
@@ -53,7 +64,7 @@ impl Command {
             inner: std::process::Command::new(program),
             mounts: Vec::new(),
             directory: None,
-            user: None,
+            privileges: Privileges::default(),
             started: false,
         }
     }
@@ -73,6 +84,12 @@ impl Command {
     /// Sets an environment variable.
     pub fn env(&mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
         self.inner.env(key, value);
+        self
+    }
+
+    /// Lets it inherit no variable of this process; those set with [`Command::env`] after this remain.
+    pub fn env_clear(&mut self) -> &mut Self {
+        self.inner.env_clear();
         self
     }
 
@@ -102,17 +119,36 @@ impl Command {
 
     /// Runs the program with this user and group, and no other group.
     pub fn user(&mut self, uid: u32, gid: u32) -> &mut Self {
-        self.user = Some((uid, gid));
+        self.privileges.user = Some((uid, gid));
         self
     }
 
-    /// Shows the file or directory `from` at the existing path `at`, to this program alone.
-    pub fn bind(&mut self, from: impl Into<PathBuf>, at: impl Into<PathBuf>) -> &mut Self {
-        self.mounts.push(Mount::Bind {
-            from: from.into(),
-            at: at.into(),
-        });
+    /// Leaves it no capability but these: bit N stands for number N of `linux/capability.h`. As a container runtime does it:
+    /// root has them in its bounding, permitted and effective sets, another user in the bounding set only, and nobody has
+    /// any in the inheritable and ambient sets. What this process lacks it cannot give.
+    pub fn capabilities(&mut self, set: u64) -> &mut Self {
+        self.privileges.capabilities = Some(set);
         self
+    }
+
+    /// Forbids it to get privileges from a file that it executes.
+    pub fn no_new_privileges(&mut self) -> &mut Self {
+        self.privileges.no_new = true;
+        self
+    }
+
+    /// Shows the file or directory `from` at the existing path `at`, to this program alone, with the mounts below it.
+    pub fn bind(&mut self, from: impl Into<PathBuf>, at: impl Into<PathBuf>) -> &mut Self {
+        self.push_bind(from.into(), at.into(), false)
+    }
+
+    /// As [`Command::bind`], but nothing can be written through it; mounts below it stay writable.
+    pub fn bind_read_only(
+        &mut self,
+        from: impl Into<PathBuf>,
+        at: impl Into<PathBuf>,
+    ) -> &mut Self {
+        self.push_bind(from.into(), at.into(), true)
     }
 
     /// Shows a read-write file with `contents` at the existing path `at`, to this program alone.
@@ -173,6 +209,15 @@ impl Command {
         Ok(self.start()?.wait()?)
     }
 
+    fn push_bind(&mut self, from: PathBuf, at: PathBuf, read_only: bool) -> &mut Self {
+        self.mounts.push(Mount::Bind {
+            from,
+            at,
+            read_only,
+        });
+        self
+    }
+
     fn start(&mut self) -> Result<Child> {
         ensure!(
             !self.started,
@@ -192,7 +237,7 @@ impl Command {
                 .take()
                 .map(|path| CString::new(path.into_os_string().into_vec()))
                 .transpose()?,
-            user: self.user,
+            privileges: self.privileges,
         };
         let mut command = std::mem::replace(&mut self.inner, std::process::Command::new(&program));
         // SAFETY: between fork and exec the closure makes system calls only, on strings made before: it neither
@@ -214,7 +259,7 @@ struct Entrance {
     new_session: bool,
     plan: MountPlan,
     directory: Option<CString>,
-    user: Option<(u32, u32)>,
+    privileges: Privileges,
 }
 
 impl Entrance {
@@ -233,15 +278,7 @@ impl Entrance {
             // SAFETY: a NUL-terminated string that lives through the call.
             check(unsafe { libc::chdir(directory.as_ptr()) })?;
         }
-        if let Some((uid, gid)) = self.user {
-            // SAFETY: no groups, so no pointer is followed; the group goes first, as it takes root to change it.
-            check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
-            // SAFETY: a system call on plain numbers.
-            check(unsafe { libc::setgid(gid) })?;
-            // SAFETY: as above.
-            check(unsafe { libc::setuid(uid) })?;
-        }
-        Ok(())
+        self.privileges.apply()
     }
 }
 

@@ -303,6 +303,60 @@ fn programs_see_their_own_files_and_the_sandboxs_bpffs() -> Result<()> {
 }
 
 #[test]
+fn a_program_has_only_the_privileges_that_it_is_left() -> Result<()> {
+    const NET_ADMIN: u64 = 1 << 12;
+    let lab = Lab::builder().build()?;
+    let status = |user: Option<u32>| -> Result<String> {
+        let mut command = lab.node(1).netns.command("grep");
+        command
+            .args(["-E", "^(Cap|NoNewPrivs)", "/proc/self/status"])
+            .capabilities(NET_ADMIN)
+            .no_new_privileges();
+        if let Some(user) = user {
+            command.user(user, user);
+        }
+        Ok(String::from_utf8(command.output()?.stdout)?.replace("0000000000", ""))
+    };
+    assert_eq!(
+        status(None)?,
+        "CapInh:\t000000\nCapPrm:\t001000\nCapEff:\t001000\nCapBnd:\t001000\nCapAmb:\t000000\nNoNewPrivs:\t1\n"
+    );
+    assert_eq!(
+        status(Some(65534))?,
+        "CapInh:\t000000\nCapPrm:\t000000\nCapEff:\t000000\nCapBnd:\t001000\nCapAmb:\t000000\nNoNewPrivs:\t1\n"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_program_inherits_no_variable_and_writes_nothing_through_a_read_only_mount() -> Result<()> {
+    let lab = Lab::builder().build()?;
+    let directory = lab::Sandbox::current()?.directory().join("shown");
+    std::fs::create_dir_all(&directory)?;
+    let mut command = lab.node(1).netns.command("/bin/sh");
+    command
+        .args([
+            "-c",
+            "echo $HOME $KEY; touch /mnt/file || echo 0 > /proc/sys/net/ipv4/ip_forward",
+        ])
+        .env_clear()
+        .env("KEY", "value")
+        .bind_read_only(&directory, "/mnt")
+        .bind_read_only("/proc/sys", "/proc/sys");
+    let output = command.output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        (
+            &output.stdout[..],
+            errors.matches("Read-only file system").count()
+        ),
+        (&b"value\n"[..], 2),
+        "{errors}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_lab_of_two_nodes_and_five_pods_is_quick() -> Result<()> {
     let start = Instant::now();
     let lab = Lab::builder().nodes(2).build()?;

@@ -9,7 +9,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
-use libc::{MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, c_ulong};
+use libc::{
+    MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, c_ulong,
+};
 
 use super::Mount;
 use crate::sandbox::Sandbox;
@@ -45,40 +47,40 @@ impl MountPlan {
             )?);
         }
         for mount in mounts {
-            calls.push(match mount {
-                Mount::Bind { from, at } => {
+            match mount {
+                Mount::Bind {
+                    from,
+                    at,
+                    read_only,
+                } => {
                     let directory = fs::metadata(from)
                         .with_context(|| from.display().to_string())?
                         .is_dir();
-                    Call::new(
-                        from,
-                        &mount_point(sandbox, at, directory)?,
-                        "none",
-                        MS_BIND | MS_REC,
-                        "",
-                    )?
+                    let target = mount_point(sandbox, at, directory)?;
+                    calls.push(Call::new(from, &target, "none", MS_BIND | MS_REC, "")?);
+                    if *read_only {
+                        // Only a second call can change the flags of a bind mount.
+                        let flags = MS_BIND | MS_REMOUNT | MS_RDONLY;
+                        calls.push(Call::new(from, &target, "none", flags, "")?);
+                    }
                 }
                 Mount::File { at, contents } => {
                     let file = write_file(sandbox, contents)?;
-                    Call::new(
-                        &file,
-                        &mount_point(sandbox, at, false)?,
-                        "none",
-                        MS_BIND,
-                        "",
-                    )?
+                    let target = mount_point(sandbox, at, false)?;
+                    calls.push(Call::new(&file, &target, "none", MS_BIND, "")?);
                 }
                 Mount::Directory { at } => {
+                    let target = mount_point(sandbox, at, true)?;
                     let flags = MS_NOSUID | MS_NODEV;
-                    Call::new(
+                    calls.push(Call::new(
                         "lab".as_ref(),
-                        &mount_point(sandbox, at, true)?,
+                        &target,
                         "tmpfs",
                         flags,
                         "mode=0777",
-                    )?
+                    )?);
                 }
-            });
+            }
         }
         Ok(MountPlan(calls))
     }
