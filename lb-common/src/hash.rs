@@ -23,6 +23,15 @@ pub fn slot_hash<A: Address>(secret: u64, client: &Endpoint<A>, service_id: u32)
     start.wrapping_add(client.port.get().rotate_right(1) as u32)
 }
 
+/// The number that, modulo the length of a selection table, is the slot of a socket's datagrams. A socket has no port yet
+/// when it sends its first one; the kernel's cookie for it takes the place of address and port.
+#[inline(always)]
+pub fn socket_hash(secret: u64, cookie: u64, service_id: u32) -> u32 {
+    mix(cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ secret.rotate_left(17)
+        ^ ((service_id as u64) << 40)) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

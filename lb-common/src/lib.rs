@@ -21,6 +21,7 @@ pub mod pipeline;
 pub mod reason;
 pub mod rewrite;
 pub mod service;
+pub mod socket;
 #[cfg(any(test, feature = "std"))]
 pub mod testing;
 pub mod vip_filter;

@@ -8,6 +8,7 @@
 mod forward;
 mod reply;
 mod select;
+pub mod socket;
 
 pub use forward::from_workload;
 pub use reply::to_workload;
@@ -93,6 +94,35 @@ impl<A: Address> Verdict<A> {
     }
 }
 
+/// Memory that a decision works in. A caller hands it over because a BPF program's stack of 512 octets has no room for flows;
+/// what it held before does not matter.
+#[repr(C)]
+pub struct Room<A> {
+    /// A flow that was found.
+    known: Flow<A>,
+    /// The flow that begins.
+    new: Flow<A>,
+    /// The second flow of a hairpin.
+    mirrored: Flow<A>,
+}
+
+impl<A: Address> Room<A> {
+    /// Empty memory.
+    pub fn new() -> Self {
+        Self {
+            known: bytemuck::Zeroable::zeroed(),
+            new: bytemuck::Zeroable::zeroed(),
+            mirrored: bytemuck::Zeroable::zeroed(),
+        }
+    }
+}
+
+impl<A: Address> Default for Room<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The world that decisions are taken in, for one address family.
 pub trait Dataplane {
     /// The address family.
@@ -144,20 +174,22 @@ fn is_idle<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
 /// Records what a packet adds to its flow. Most packets add nothing and write nothing: the stamp is renewed once a
 /// second.
 #[inline(always)]
-fn record<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, seen: FlowState, now: u32) {
+fn record<D: Dataplane>(dp: &D, flow: &mut Flow<D::Address>, seen: FlowState, now: u32) {
     let state = flow.state().with(seen);
     if state != flow.state() || now.wrapping_sub(flow.last_seen()) >= dp.ticks_per_second() {
-        dp.flows().update(&flow.seen(state, now));
+        flow.see(state, now);
+        dp.flows().update(flow);
     }
 }
 
-/// Forgets a flow on both sides, and the second flow of a hairpin. A function of its own: the second flow takes its room
-/// on a BPF program's stack only while this runs.
+/// Forgets the flow that was found, on both sides, and the second flow of a hairpin. A function of its own: it is called from
+/// several places and would be compiled into each.
 #[inline(never)]
-fn forget<D: Dataplane>(dp: &D, flow: &Flow<D::Address>) {
-    dp.flows().remove(flow);
-    if flow.is_hairpin() {
-        dp.flows().remove(&flow.mirrored());
+fn forget_known<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) {
+    dp.flows().remove(&room.known);
+    if room.known.is_hairpin() {
+        room.mirrored = room.known.mirrored();
+        dp.flows().remove(&room.mirrored);
     }
 }
 

@@ -59,6 +59,16 @@ reasons! {
     RewriteFailed = 15, "rewrite-failed";
     /// Dropped: it was to be refused, and the answer could not be made.
     RejectFailed = 16, "reject-failed";
+    /// Redirected: a process's socket was given a backend. Calls are counted here and below, not packets.
+    SocketForward = 17, "socket-forward";
+    /// Refused: the service port that a process turned to has no usable endpoint anywhere (S-30 a).
+    SocketNoEndpoint = 18, "socket-no-endpoint";
+    /// Refused: a process turned to a port that the VIP does not have (S-30 c).
+    SocketUnknownPort = 19, "socket-unknown-port";
+    /// Failed: the policy is Local, endpoints exist, none on the process's node (S-30 b).
+    SocketNoLocalEndpoint = 20, "socket-no-local-endpoint";
+    /// Refused: the selected slots name no backend; the process's next try finds a good one.
+    SocketBackendMissing = 21, "socket-backend-missing";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

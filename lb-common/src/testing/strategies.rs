@@ -10,9 +10,10 @@ use super::address::Numbered;
 use super::frame::{Extension, Frame, Part};
 use super::l4::L4;
 use super::refuse::Refuse;
+use crate::socket::Mapped;
 
 /// An address family as the tests take it.
-pub(crate) trait Family: Refuse + Numbered + Hash + Debug + Arbitrary {}
+pub(crate) trait Family: Refuse + Numbered + Mapped + Hash + Debug + Arbitrary {}
 
 impl Family for [u8; 4] {}
 impl Family for [u8; 16] {}
