@@ -4,3 +4,4 @@
 //! It knows nothing of the data plane under test.
 
 pub mod kubelet;
+pub mod weather;

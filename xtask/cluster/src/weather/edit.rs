@@ -1,0 +1,87 @@
+//! Other objects than the API server's in lists and in events.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// How an object is changed on its way.
+#[derive(Clone)]
+pub struct Edit(Arc<dyn Fn(&mut Value) + Send + Sync>);
+
+impl Edit {
+    /// Changes each object by `change`: each of a list's items, and the object of each event.
+    pub fn new(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(change))
+    }
+
+    /// Puts `value` at a place (RFC 6901, such as `/spec/ports`) of the object with this name, where it has that place.
+    pub fn of_object(name: &str, place: &str, value: Value) -> Self {
+        let (name, place) = (name.to_owned(), place.to_owned());
+        Self::new(move |object| {
+            if object["metadata"]["name"] == name.as_str()
+                && let Some(at) = object.pointer_mut(&place)
+            {
+                *at = value.clone();
+            }
+        })
+    }
+
+    /// The answer to a list or a get, changed. One that is no JSON stays as it is.
+    pub(super) fn answer(edits: &[Edit], body: &[u8]) -> Option<Vec<u8>> {
+        let mut answer: Value = serde_json::from_slice(body).ok()?;
+        match answer.get_mut("items").and_then(Value::as_array_mut) {
+            Some(items) => items.iter_mut().for_each(|item| change(edits, item)),
+            None => change(edits, &mut answer),
+        }
+        Some(answer.to_string().into_bytes())
+    }
+
+    /// A watch's event, changed. Bookmarks and errors hold no object.
+    pub(super) fn event(edits: &[Edit], line: &[u8]) -> Option<Vec<u8>> {
+        let mut event: Value = serde_json::from_slice(line).ok()?;
+        if event["type"] == "BOOKMARK" || event["type"] == "ERROR" {
+            return None;
+        }
+        change(edits, event.get_mut("object")?);
+        Some((event.to_string() + "\n").into_bytes())
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Edit")
+    }
+}
+
+fn change(edits: &[Edit], object: &mut Value) {
+    for edit in edits {
+        (edit.0)(object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_named_object_alone_is_changed_in_lists_and_events() {
+        let edits = [Edit::of_object("a", "/spec/ports", json!("eighty"))];
+        let object = |name: &str| json!({"metadata": {"name": name}, "spec": {"ports": [80]}});
+        let list = json!({"items": [object("a"), object("b")]}).to_string();
+        let changed = Edit::answer(&edits, list.as_bytes()).expect("JSON");
+        let changed: Value = serde_json::from_slice(&changed).expect("JSON");
+        assert_eq!(changed["items"][0]["spec"]["ports"], "eighty");
+        assert_eq!(changed["items"][1]["spec"]["ports"], json!([80]));
+
+        let event = json!({"type": "ADDED", "object": object("a")}).to_string();
+        let changed = Edit::event(&edits, event.as_bytes()).expect("JSON");
+        assert_eq!(changed.last(), Some(&b'\n'));
+        let changed: Value = serde_json::from_slice(&changed).expect("JSON");
+        assert_eq!(changed["object"]["spec"]["ports"], "eighty");
+        let bookmark = json!({"type": "BOOKMARK", "object": object("a")}).to_string();
+        assert_eq!(Edit::event(&edits, bookmark.as_bytes()), None);
+    }
+}
