@@ -13,20 +13,21 @@ mod spells;
 mod watch;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc as blocking};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
 use kube::config::{AuthInfo, Kubeconfig};
 use lab::Netns;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 pub use asked::{Asked, Requests, Verb};
 pub use edit::Edit;
 pub use refusal::Refusal;
 pub use spells::{Fault, Spell};
 
+use crate::{ControlPlane, Identity};
 use listen::Order;
 use spells::Sky;
 
@@ -49,6 +50,22 @@ pub struct Weather {
     thread: Option<JoinHandle<()>>,
 }
 
+impl Upstream {
+    /// A control plane's API server, with an identity for clients that bring none of their own.
+    ///
+    /// # Errors
+    /// When no certificate can be made for the identity.
+    pub async fn of(control_plane: &ControlPlane, identity: &Identity) -> Result<Self> {
+        let kubeconfig =
+            control_plane.kubeconfig_for(identity, control_plane.api_server_address())?;
+        let kubeconfig = Kubeconfig::from_yaml(&kubeconfig)?;
+        Ok(Self {
+            netns: control_plane.netns().clone(),
+            config: kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?,
+        })
+    }
+}
+
 impl Weather {
     /// Starts to pass on what comes to a free port of 127.0.0.1 in `place`. It listens when it is returned.
     ///
@@ -59,16 +76,14 @@ impl Weather {
         let address = listener.local_addr()?;
         let sky = Arc::new(Sky::default());
         let (orders, inbox) = mpsc::unbounded_channel();
-        let (ready, started) = oneshot::channel();
+        let (ready, started) = blocking::channel();
         let thread = {
             let sky = sky.clone();
             thread::Builder::new()
                 .name(format!("weather in {}", place.name()))
                 .spawn(move || listen::run(upstream, listener, sky, inbox, ready))?
         };
-        started
-            .blocking_recv()
-            .context("the proxy's thread is gone")??;
+        started.recv().context("the proxy's thread is gone")??;
         Ok(Self {
             place: place.clone(),
             address,
@@ -151,11 +166,11 @@ impl Weather {
         asked.iter().filter(|asked| requests.have(asked)).count()
     }
 
-    fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) {
-        let (done, is_done) = oneshot::channel();
+    fn order(&self, order: impl FnOnce(blocking::Sender<()>) -> Order) {
+        let (done, is_done) = blocking::channel();
         // Both fail only when the thread is gone, and then there is no connection either.
         let _ = self.orders.send(order(done));
-        let _ = is_done.blocking_recv();
+        let _ = is_done.recv();
     }
 }
 

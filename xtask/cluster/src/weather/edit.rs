@@ -3,36 +3,48 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// How an object is changed on its way.
+/// How an answer is changed on its way.
 #[derive(Clone)]
-pub struct Edit(Arc<dyn Fn(&mut Value) + Send + Sync>);
+pub enum Edit {
+    /// Each object: each of a list's items, and the object of each event.
+    Object(Change),
+    /// Each list as a whole; events stay.
+    List(Change),
+}
+
+/// A change in place.
+pub type Change = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
 impl Edit {
-    /// Changes each object by `change`: each of a list's items, and the object of each event.
-    pub fn new(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(change))
-    }
-
     /// Puts `value` at a place (RFC 6901, such as `/spec/ports`) of the object with this name, where it has that place.
     pub fn of_object(name: &str, place: &str, value: Value) -> Self {
         let (name, place) = (name.to_owned(), place.to_owned());
-        Self::new(move |object| {
+        Self::Object(Arc::new(move |object| {
             if object["metadata"]["name"] == name.as_str()
                 && let Some(at) = object.pointer_mut(&place)
             {
                 *at = value.clone();
             }
-        })
+        }))
+    }
+
+    /// Lists have no items.
+    pub fn empty_lists() -> Self {
+        Self::List(Arc::new(|list| list["items"] = json!([])))
     }
 
     /// The answer to a list or a get, changed. One that is no JSON stays as it is.
     pub(super) fn answer(edits: &[Edit], body: &[u8]) -> Option<Vec<u8>> {
         let mut answer: Value = serde_json::from_slice(body).ok()?;
-        match answer.get_mut("items").and_then(Value::as_array_mut) {
-            Some(items) => items.iter_mut().for_each(|item| change(edits, item)),
-            None => change(edits, &mut answer),
+        for edit in edits {
+            match (edit, answer.get_mut("items").and_then(Value::as_array_mut)) {
+                (Edit::Object(change), Some(items)) => items.iter_mut().for_each(|it| change(it)),
+                (Edit::Object(change), None) => change(&mut answer),
+                (Edit::List(change), Some(_)) => change(&mut answer),
+                (Edit::List(_), None) => {}
+            }
         }
         Some(answer.to_string().into_bytes())
     }
@@ -43,27 +55,27 @@ impl Edit {
         if event["type"] == "BOOKMARK" || event["type"] == "ERROR" {
             return None;
         }
-        change(edits, event.get_mut("object")?);
+        let object = event.get_mut("object")?;
+        for edit in edits {
+            if let Edit::Object(change) = edit {
+                change(object);
+            }
+        }
         Some((event.to_string() + "\n").into_bytes())
     }
 }
 
 impl fmt::Debug for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Edit")
-    }
-}
-
-fn change(edits: &[Edit], object: &mut Value) {
-    for edit in edits {
-        (edit.0)(object);
+        f.write_str(match self {
+            Self::Object(_) => "Object",
+            Self::List(_) => "List",
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -83,5 +95,11 @@ mod tests {
         assert_eq!(changed["object"]["spec"]["ports"], "eighty");
         let bookmark = json!({"type": "BOOKMARK", "object": object("a")}).to_string();
         assert_eq!(Edit::event(&edits, bookmark.as_bytes()), None);
+
+        let emptied = Edit::answer(&[Edit::empty_lists()], list.as_bytes()).expect("JSON");
+        assert_eq!(emptied, br#"{"items":[]}"#);
+        let object = object("a").to_string();
+        let kept = Edit::answer(&[Edit::empty_lists()], object.as_bytes()).expect("JSON");
+        assert_eq!(kept, object.as_bytes());
     }
 }

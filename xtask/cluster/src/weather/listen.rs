@@ -2,7 +2,7 @@
 //! `forward`'s business.
 
 use std::net::TcpListener as StdListener;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc as blocking};
 
 use anyhow::{Context, Result};
 use hyper::server::conn::http1;
@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use kube::Client;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Upstream;
@@ -20,11 +20,11 @@ use super::spells::Sky;
 /// What the thread is told; it answers when it is done.
 pub(super) enum Order {
     /// End every connection.
-    Cut(oneshot::Sender<()>),
+    Cut(blocking::Sender<()>),
     /// End every connection and take no other.
-    Refuse(oneshot::Sender<()>),
+    Refuse(blocking::Sender<()>),
     /// Take connections from this one again.
-    Admit(StdListener, oneshot::Sender<()>),
+    Admit(StdListener, blocking::Sender<()>),
     /// End altogether.
     End,
 }
@@ -35,7 +35,7 @@ pub(super) fn run(
     listener: StdListener,
     sky: Arc<Sky>,
     orders: mpsc::UnboundedReceiver<Order>,
-    ready: oneshot::Sender<Result<()>>,
+    ready: blocking::Sender<Result<()>>,
 ) {
     let runtime = upstream.netns.enter().and_then(|()| {
         tokio::runtime::Builder::new_current_thread()
