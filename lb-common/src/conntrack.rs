@@ -1,7 +1,6 @@
 //! Flows: the connections that go through a frontend, and how they are found from both sides.
 //!
-//! The pipeline speaks to a [`FlowTable`] and knows nothing of how flows are stored. [`ConntrackKey`] belongs to the
-//! table that keeps one LRU entry for each direction.
+//! The pipeline speaks to a [`FlowTable`] and knows nothing of how flows are stored.
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::layout::map_type;
@@ -31,7 +30,8 @@ pub enum Direction {
 }
 
 map_type! {
-    /// Key of `conntrack_v4` and `conntrack_v6`.
+    /// A packet's tuple and the side that it comes from: what a flow is found by, and the key of `conntrack_v4` and
+    /// `conntrack_v6`.
     pub struct ConntrackKey<A> {
         client: A,
         peer: A,
@@ -58,6 +58,34 @@ impl<A: Address> ConntrackKey<A> {
         }
     }
 
+    /// The tuple.
+    #[inline(always)]
+    pub fn tuple(&self) -> Tuple<A> {
+        Tuple {
+            client: self.client(),
+            peer: self.peer(),
+            protocol: protocol(self.protocol),
+        }
+    }
+
+    /// The client's end.
+    #[inline(always)]
+    pub fn client(&self) -> Endpoint<A> {
+        Endpoint {
+            address: self.client,
+            port: Port::new(self.client_port),
+        }
+    }
+
+    /// The other end.
+    #[inline(always)]
+    pub fn peer(&self) -> Endpoint<A> {
+        Endpoint {
+            address: self.peer,
+            port: Port::new(self.peer_port),
+        }
+    }
+
     /// From which side this entry is found.
     pub fn direction(&self) -> Direction {
         if self.direction == Direction::FromBackend as u8 {
@@ -65,6 +93,15 @@ impl<A: Address> ConntrackKey<A> {
         } else {
             Direction::FromClient
         }
+    }
+}
+
+#[inline(always)]
+fn protocol(number: u8) -> Protocol {
+    if number == Protocol::Tcp.number() {
+        Protocol::Tcp
+    } else {
+        Protocol::Udp
     }
 }
 
@@ -152,22 +189,52 @@ pub struct Chosen<A> {
 
 impl<A: Address> Flow<A> {
     /// A flow that begins now. `from_client` is the tuple of its first packet, `now` a tick of the data plane's clock.
-    #[inline(always)]
     pub fn new(from_client: &Tuple<A>, chosen: &Chosen<A>, state: FlowState, now: u32) -> Self {
+        let mut flow = Self::empty();
+        let key = ConntrackKey::new(from_client, Direction::FromClient);
+        flow.begin(&key, state, now);
+        flow.give_to(chosen);
+        flow
+    }
+
+    /// No flow: all zeros.
+    pub fn empty() -> Self {
         Self {
-            client: from_client.client.address,
-            frontend: from_client.peer.address,
-            backend: chosen.endpoint.address,
-            client_port: from_client.client.port.get(),
-            frontend_port: from_client.peer.port.get(),
-            backend_port: chosen.endpoint.port.get(),
-            protocol: from_client.protocol.number(),
-            state: state.0,
-            backend_id: chosen.id,
-            service_id: chosen.service_id,
-            epoch: chosen.epoch,
-            last_seen: now,
+            client: A::zeroed(),
+            frontend: A::zeroed(),
+            backend: A::zeroed(),
+            client_port: 0,
+            frontend_port: 0,
+            backend_port: 0,
+            protocol: 0,
+            state: 0,
+            backend_id: 0,
+            service_id: 0,
+            epoch: 0,
+            last_seen: 0,
         }
+    }
+
+    /// Makes this the flow of a client's first packet. Which backend it has is another matter: [`Flow::give_to`].
+    #[inline(always)]
+    pub fn begin(&mut self, first: &ConntrackKey<A>, state: FlowState, now: u32) {
+        self.client = first.client;
+        self.frontend = first.peer;
+        self.client_port = first.client_port;
+        self.frontend_port = first.peer_port;
+        self.protocol = first.protocol;
+        self.state = state.0;
+        self.last_seen = now;
+    }
+
+    /// Sets the backend.
+    #[inline(always)]
+    pub fn give_to(&mut self, chosen: &Chosen<A>) {
+        self.backend = chosen.endpoint.address;
+        self.backend_port = chosen.endpoint.port.get();
+        self.backend_id = chosen.id;
+        self.service_id = chosen.service_id;
+        self.epoch = chosen.epoch;
     }
 
     /// The client's end.
@@ -200,11 +267,7 @@ impl<A: Address> Flow<A> {
     /// The protocol; one that the data plane does not balance reads as UDP.
     #[inline(always)]
     pub fn protocol(&self) -> Protocol {
-        if self.protocol == Protocol::Tcp.number() {
-            Protocol::Tcp
-        } else {
-            Protocol::Udp
-        }
+        protocol(self.protocol)
     }
 
     /// What has been seen.
@@ -237,32 +300,36 @@ impl<A: Address> Flow<A> {
         self.last_seen
     }
 
-    /// The tuple of a packet from the client.
+    /// The key of a packet from the client.
     #[inline(always)]
-    pub fn from_client(&self) -> Tuple<A> {
-        Tuple {
-            client: self.client(),
-            peer: self.frontend(),
-            protocol: self.protocol(),
+    pub fn from_client(&self) -> ConntrackKey<A> {
+        self.key(self.frontend, self.frontend_port, Direction::FromClient)
+    }
+
+    /// The key of a packet from the backend.
+    #[inline(always)]
+    pub fn from_backend(&self) -> ConntrackKey<A> {
+        self.key(self.backend, self.backend_port, Direction::FromBackend)
+    }
+
+    #[inline(always)]
+    fn key(&self, peer: A, peer_port: u16, direction: Direction) -> ConntrackKey<A> {
+        ConntrackKey {
+            client: self.client,
+            peer,
+            client_port: self.client_port,
+            peer_port,
+            protocol: self.protocol,
+            direction: direction as u8,
+            reserved: [0; 2],
         }
     }
 
-    /// The tuple of a packet from the backend.
+    /// Records a packet: more state, a later stamp.
     #[inline(always)]
-    pub fn from_backend(&self) -> Tuple<A> {
-        Tuple {
-            client: self.client(),
-            peer: self.backend(),
-            protocol: self.protocol(),
-        }
-    }
-
-    /// This flow as it is after a packet: more state, a later stamp.
-    #[inline(always)]
-    pub fn seen(mut self, state: FlowState, now: u32) -> Self {
+    pub fn see(&mut self, state: FlowState, now: u32) {
         self.state = state.0;
         self.last_seen = now;
-        self
     }
 
     /// Whether a pod speaks to itself through the frontend (S-42).
@@ -297,10 +364,10 @@ pub struct TableFull;
 
 /// Where flows live. Implementations differ in speed and in what they forget first, never in meaning.
 pub trait FlowTable<A: Address> {
-    /// The flow of a packet from a client, if known.
-    fn find_from_client(&self, tuple: &Tuple<A>) -> Option<Flow<A>>;
-    /// The flow of a packet from a backend, if known.
-    fn find_from_backend(&self, tuple: &Tuple<A>) -> Option<Flow<A>>;
+    /// Copies the flow of a packet to `into`, and returns whether it is known. What `into` holds afterwards is meaningless
+    /// where it is not.
+    #[must_use]
+    fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool;
     /// Stores a flow so that it is found from both sides, replacing what either side knew. Never half a flow.
     fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull>;
     /// Writes the state and the stamp of a known flow where both sides find it. A side that was forgotten is stored again.

@@ -15,7 +15,7 @@ pub use reply::to_workload;
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::backend::Backend;
-use crate::conntrack::{Flow, FlowState, FlowTable};
+use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::packet::{Parse, TcpFlags};
 use crate::reason::Reason;
@@ -98,6 +98,8 @@ impl<A: Address> Verdict<A> {
 /// what it held before does not matter.
 #[repr(C)]
 pub struct Room<A> {
+    /// What a flow is looked for by.
+    key: ConntrackKey<A>,
     /// A flow that was found.
     known: Flow<A>,
     /// The flow that begins.
@@ -110,9 +112,10 @@ impl<A: Address> Room<A> {
     /// Empty memory.
     pub fn new() -> Self {
         Self {
-            known: bytemuck::Zeroable::zeroed(),
-            new: bytemuck::Zeroable::zeroed(),
-            mirrored: bytemuck::Zeroable::zeroed(),
+            key: Flow::empty().from_client(),
+            known: Flow::empty(),
+            new: Flow::empty(),
+            mirrored: Flow::empty(),
         }
     }
 }

@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_jiffies64;
 use lb_common::backend::Backend;
-use lb_common::conntrack::{ConntrackKey, Direction, Flow, FlowTable, TableFull, Tuple};
+use lb_common::conntrack::{ConntrackKey, Flow, FlowTable, TableFull};
 use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::pipeline::Dataplane;
 use lb_common::vip_filter;
@@ -17,7 +17,7 @@ use crate::scratch::{self, Scratch};
 
 /// Key of the hashes. The agent sets it to the secret that it keeps in `config`.
 #[unsafe(no_mangle)]
-static SECRET: Global<u64> = Global::new(0);
+pub(crate) static SECRET: Global<u64> = Global::new(0);
 /// Jiffies in a second. The agent sets it to what the running kernel was built with.
 #[unsafe(no_mangle)]
 static TICKS_PER_SECOND: Global<u32> = Global::new(250);
@@ -100,25 +100,15 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
     }
 }
 
-impl<A: FamilyMaps> LruFlows<A> {
-    #[inline(always)]
-    fn find(&self, tuple: &Tuple<A>, direction: Direction) -> Option<Flow<A>> {
-        // SAFETY: the scratch is this run's; no reference to an earlier key is kept.
-        let key = unsafe { scratch::set_key(self.scratch, ConntrackKey::new(tuple, direction)) };
-        // SAFETY: copied at once; another CPU may stamp the entry meanwhile, which tears nothing that matters.
-        unsafe { A::conntrack().get(key).copied() }
-    }
-}
-
 impl<A: FamilyMaps> FlowTable<A> for LruFlows<A> {
     #[inline(always)]
-    fn find_from_client(&self, tuple: &Tuple<A>) -> Option<Flow<A>> {
-        self.find(tuple, Direction::FromClient)
-    }
-
-    #[inline(always)]
-    fn find_from_backend(&self, tuple: &Tuple<A>) -> Option<Flow<A>> {
-        self.find(tuple, Direction::FromBackend)
+    fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
+        let Some(entry) = A::conntrack().get_ptr(key) else {
+            return false;
+        };
+        // SAFETY: the entry's memory stays a flow's as long as this program runs.
+        unsafe { copy_entry(entry, into) };
+        true
     }
 
     #[inline(always)]
@@ -142,17 +132,34 @@ impl<A: FamilyMaps> FlowTable<A> for LruFlows<A> {
     }
 }
 
+/// Copies an entry word by word, for a copy in one piece would be a call of a loop over its octets. Another CPU may replace the
+/// entry meanwhile.
+///
+/// # Safety
+///
+/// `entry` is a flow in a map.
+#[inline(always)]
+unsafe fn copy_entry<A>(entry: *const Flow<A>, into: &mut Flow<A>) {
+    let (from, to) = (entry.cast::<u32>(), (&raw mut *into).cast::<u32>());
+    let mut word = 0;
+    while word < size_of::<Flow<A>>() / 4 {
+        // SAFETY: both are a flow, which is words; the caller answers for the one, the reference for the other.
+        unsafe { to.add(word).write(from.add(word).read_volatile()) };
+        word += 1;
+    }
+}
+
 /// Writes both entries of a flow, or none. A function of its own: it is called from several places and would be compiled
 /// into each.
 #[inline(never)]
 fn store<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
-    if !put(flow, &flow.from_backend(), Direction::FromBackend, scratch) {
+    if !put(flow, flow.from_backend(), scratch) {
         return false;
     }
-    if put(flow, &flow.from_client(), Direction::FromClient, scratch) {
+    if put(flow, flow.from_client(), scratch) {
         return true;
     }
-    let _ = drop_entry(&flow.from_backend(), Direction::FromBackend, scratch);
+    let _ = drop_entry(flow.from_backend(), scratch);
     false
 }
 
@@ -161,29 +168,20 @@ fn store<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
 /// of stack.
 #[inline(always)]
 fn forget<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
-    let client = drop_entry(&flow.from_client(), Direction::FromClient, scratch);
-    drop_entry(&flow.from_backend(), Direction::FromBackend, scratch) && client
+    let client = drop_entry(flow.from_client(), scratch);
+    drop_entry(flow.from_backend(), scratch) && client
 }
 
 #[inline(always)]
-fn put<A: FamilyMaps>(
-    flow: &Flow<A>,
-    tuple: &Tuple<A>,
-    direction: Direction,
-    scratch: *mut Scratch,
-) -> bool {
+fn put<A: FamilyMaps>(flow: &Flow<A>, key: ConntrackKey<A>, scratch: *mut Scratch) -> bool {
     // SAFETY: the scratch is this run's; no reference to an earlier key is kept.
-    let key = unsafe { scratch::set_key(scratch, ConntrackKey::new(tuple, direction)) };
+    let key = unsafe { scratch::set_key(scratch, key) };
     A::conntrack().insert(key, flow, BPF_ANY).is_ok()
 }
 
 #[inline(always)]
-fn drop_entry<A: FamilyMaps>(
-    tuple: &Tuple<A>,
-    direction: Direction,
-    scratch: *mut Scratch,
-) -> bool {
+fn drop_entry<A: FamilyMaps>(key: ConntrackKey<A>, scratch: *mut Scratch) -> bool {
     // SAFETY: the scratch is this run's; no reference to an earlier key is kept.
-    let key = unsafe { scratch::set_key(scratch, ConntrackKey::new(tuple, direction)) };
+    let key = unsafe { scratch::set_key(scratch, key) };
     A::conntrack().remove(key).is_ok()
 }

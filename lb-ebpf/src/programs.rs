@@ -3,7 +3,7 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use lb_common::packet::{self, ETHERNET, Malformed, Packet};
-use lb_common::pipeline::{self, Action, Verdict};
+use lb_common::pipeline::{self, Action, Room, Verdict};
 use lb_common::reason::Reason;
 
 use crate::apply;
@@ -88,7 +88,7 @@ fn to_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
 #[inline(always)]
 fn run<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     skb: Skb,
-    decide: impl Fn(&Kernel<A>, &Packet<A>) -> Verdict<A>,
+    decide: impl Fn(&Kernel<A>, &Packet<A>, &mut Room<A>) -> Verdict<A>,
 ) -> i32 {
     let Some(scratch) = Scratch::get() else {
         return NEXT;
@@ -96,9 +96,14 @@ fn run<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     match parse::<A>(skb) {
         Ok(packet) => {
             // SAFETY: this run's scratch, written here and nowhere else.
-            let (packet, kernel) =
-                unsafe { (scratch::set_packet(scratch, packet), Kernel::new(scratch)) };
-            carry_out::<A, N>(skb, packet, decide(&kernel, packet))
+            let (packet, room, kernel) = unsafe {
+                (
+                    scratch::set_packet(scratch, packet),
+                    scratch::room(scratch),
+                    Kernel::new(scratch),
+                )
+            };
+            carry_out::<A, N>(skb, packet, decide(&kernel, packet, room))
         }
         Err(Malformed) => malformed(),
     }

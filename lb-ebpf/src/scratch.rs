@@ -8,15 +8,18 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
+use lb_common::addr::Address;
 use lb_common::conntrack::ConntrackKey;
 use lb_common::packet::unreachable::MAX_QUOTED;
 use lb_common::packet::{ETHERNET, Packet};
+use lb_common::pipeline::Room;
 
 /// The working memory. What is in it depends on the family; to the kernel it is words, for its type information (BTF)
 /// can't describe a Rust enum that carries data.
 #[repr(C)]
 pub(crate) struct Scratch {
     packet: [u64; size_of::<Packet<[u8; 16]>>().div_ceil(8)],
+    room: [u64; size_of::<Room<[u8; 16]>>().div_ceil(8)],
     key: [u64; size_of::<ConntrackKey<[u8; 16]>>().div_ceil(8)],
     octets: [u8; MAX_QUOTED],
 }
@@ -54,6 +57,18 @@ pub(crate) unsafe fn set_packet<'a, A: Copy>(
         core::hint::assert_unchecked(packet.l3 == ETHERNET);
         packet
     }
+}
+
+/// The memory that a decision works in.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run, and this is called once in it.
+#[inline(always)]
+pub(crate) unsafe fn room<'a, A: Address>(scratch: *mut Scratch) -> &'a mut Room<A> {
+    // SAFETY: by the caller's promise the memory is valid and exclusive; it is large enough, u64 words align it, and any
+    // octets are a Room.
+    unsafe { &mut *(&raw mut (*scratch).room).cast() }
 }
 
 /// Stores a conntrack key, and returns a reference to it.

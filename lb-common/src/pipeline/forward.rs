@@ -1,9 +1,9 @@
 //! Packets from a pod: to a Service, or to anything else.
 
 use super::select::{self, First};
-use super::{Dataplane, Verdict, ending, forget, is_idle, record};
+use super::{Dataplane, Room, Verdict, ending, forget_known, is_idle, record};
 use crate::addr::{Address, Protocol};
-use crate::conntrack::{Flow, FlowState, FlowTable, Tuple};
+use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
 use crate::frontend::FrontendKey;
 use crate::packet::{Packet, TcpFlags, Transport};
 use crate::reason::Reason;
@@ -11,18 +11,23 @@ use crate::rewrite::{Rewrite, Side};
 
 /// Decides on a packet that leaves a pod.
 #[inline(always)]
-pub fn from_workload<D: Dataplane>(dp: &D, packet: &Packet<D::Address>) -> Verdict<D::Address> {
+pub fn from_workload<D: Dataplane>(
+    dp: &D,
+    packet: &Packet<D::Address>,
+    room: &mut Room<D::Address>,
+) -> Verdict<D::Address> {
     if !dp.may_be_vip(&packet.destination) {
         return Verdict::pass(Reason::NotForService);
     }
-    match packet.transport {
-        Transport::Tcp(ports, flags) => {
-            balance(dp, &packet.from_client(&ports, Protocol::Tcp), Some(flags))
-        }
-        Transport::Udp(ports) => balance(dp, &packet.from_client(&ports, Protocol::Udp), None),
-        Transport::Fragment(_) => untranslatable(dp, packet, Reason::Fragment),
-        Transport::Other(_) => untranslatable(dp, packet, Reason::UnknownProtocol),
-    }
+    let (ports, protocol, flags) = match packet.transport {
+        Transport::Tcp(ports, flags) => (ports, Protocol::Tcp, Some(flags)),
+        Transport::Udp(ports) => (ports, Protocol::Udp, None),
+        Transport::Fragment(_) => return untranslatable(dp, packet, Reason::Fragment),
+        Transport::Other(_) => return untranslatable(dp, packet, Reason::UnknownProtocol),
+    };
+    let tuple = packet.from_client(&ports, protocol);
+    room.key = ConntrackKey::new(&tuple, Direction::FromClient);
+    balance(dp, flags, room)
 }
 
 /// A packet without ports passes; it is counted where its destination really is a VIP.
@@ -41,24 +46,24 @@ fn untranslatable<D: Dataplane>(
 #[inline(always)]
 fn balance<D: Dataplane>(
     dp: &D,
-    tuple: &Tuple<D::Address>,
     flags: Option<TcpFlags>,
+    room: &mut Room<D::Address>,
 ) -> Verdict<D::Address> {
     let now = dp.now();
-    let reason = match dp.flows().find_from_client(tuple) {
-        None => Reason::NewFlow,
-        Some(flow) => match standing(dp, &flow, flags, now) {
+    let mut reason = Reason::NewFlow;
+    if dp.flows().find(&room.key, &mut room.known) {
+        match standing(dp, &room.known, flags, now) {
             Standing::Keep => {
-                record(dp, &flow, ending(flags, FlowState::CLIENT_FIN), now);
-                return Verdict::rewrite(towards_backend(&flow), Reason::Forward);
+                let seen = ending(flags, FlowState::CLIENT_FIN);
+                record(dp, &mut room.known, seen, now);
+                return Verdict::rewrite(towards_backend(&room.known), Reason::Forward);
             }
-            Standing::Renew(reason) => {
-                forget(dp, &flow);
-                reason
-            }
-        },
-    };
-    select::backend(dp, tuple, First { flags, reason, now })
+            Standing::Renew(why) => reason = why,
+        }
+        forget_known(dp, room);
+    }
+    let reason = select::backend(dp, &First { flags, reason, now }, room);
+    select::verdict(reason, &room.new)
 }
 
 /// The rewrite of a packet of a flow on its way to the backend.

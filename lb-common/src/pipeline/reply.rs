@@ -1,15 +1,19 @@
 //! Packets to a pod: replies of a backend, or anything else.
 
-use super::{Dataplane, Verdict, ending, forget, is_idle, record};
+use super::{Dataplane, Room, Verdict, ending, forget_known, is_idle, record};
 use crate::addr::Protocol;
-use crate::conntrack::{Flow, FlowState, FlowTable};
+use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
 use crate::packet::{Packet, TcpFlags, Transport};
 use crate::reason::Reason;
 use crate::rewrite::{Rewrite, Side};
 
 /// Decides on a packet that reaches a pod: reverse NAT where it belongs to a flow of the pod.
 #[inline(always)]
-pub fn to_workload<D: Dataplane>(dp: &D, packet: &Packet<D::Address>) -> Verdict<D::Address> {
+pub fn to_workload<D: Dataplane>(
+    dp: &D,
+    packet: &Packet<D::Address>,
+    room: &mut Room<D::Address>,
+) -> Verdict<D::Address> {
     let (tuple, flags) = match packet.transport {
         Transport::Tcp(ports, flags) => (packet.from_backend(&ports, Protocol::Tcp), Some(flags)),
         Transport::Udp(ports) => (packet.from_backend(&ports, Protocol::Udp), None),
@@ -17,19 +21,20 @@ pub fn to_workload<D: Dataplane>(dp: &D, packet: &Packet<D::Address>) -> Verdict
             return Verdict::pass(Reason::NotForService);
         }
     };
-    let Some(flow) = dp.flows().find_from_backend(&tuple) else {
+    room.key = ConntrackKey::new(&tuple, Direction::FromBackend);
+    if !dp.flows().find(&room.key, &mut room.known) {
         return Verdict::pass(Reason::NotForService);
-    };
+    }
     let now = dp.now();
-    if belongs_to_another(dp, &flow, flags, now) {
-        forget(dp, &flow);
+    if belongs_to_another(dp, &room.known, flags, now) {
+        forget_known(dp, room);
         return Verdict::pass(Reason::NotForService);
     }
     let seen = FlowState::REPLIED.with(ending(flags, FlowState::BACKEND_FIN));
-    record(dp, &flow, seen, now);
+    record(dp, &mut room.known, seen, now);
     let rewrite = Rewrite {
         side: Side::Source,
-        to: flow.frontend(),
+        to: room.known.frontend(),
     };
     Verdict::rewrite(rewrite, Reason::Reply)
 }

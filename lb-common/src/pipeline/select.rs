@@ -1,9 +1,9 @@
 //! The first packet of a flow: frontend → slot → backend, and a new entry.
 
 use super::forward::towards_backend;
-use super::{Dataplane, Verdict, ending, forget, is_idle};
+use super::{Dataplane, Room, Verdict, ending, forget_known, is_idle};
 use crate::addr::Address;
-use crate::conntrack::{Chosen, Flow, FlowState, FlowTable, Tuple};
+use crate::conntrack::{Chosen, Flow, FlowState, FlowTable};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::hash;
 use crate::packet::TcpFlags;
@@ -23,74 +23,58 @@ pub(super) struct First {
     pub(super) now: u32,
 }
 
-/// Selects a backend for a packet and enters the flow.
+/// Selects a backend for the packet that `room.key` describes, and enters the flow. Says what came of it, which
+/// [`verdict`] makes a verdict of.
 ///
 /// A TCP segment that opens nothing and has no entry is treated alike: its entry was lost, and as the slot depends on
 /// nothing but the tuple and the table, it finds the backend that it had.
-#[inline(always)]
-pub(super) fn backend<D: Dataplane>(
-    dp: &D,
-    tuple: &Tuple<D::Address>,
-    first: First,
-) -> Verdict<D::Address> {
-    let Some(frontend) = dp.frontend(&FrontendKey::new(
-        tuple.peer.address,
-        tuple.peer.port,
-        tuple.protocol,
-    )) else {
-        return no_frontend(dp, tuple);
+///
+/// A function of its own, for its stack frame: most packets need none of it.
+#[inline(never)]
+pub(super) fn backend<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Reason {
+    let tuple = room.key.tuple();
+    let to = tuple.peer;
+    let Some(frontend) = dp.frontend(&FrontendKey::new(to.address, to.port, tuple.protocol)) else {
+        return no_frontend(dp, to.address);
     };
-    let range = frontend.range();
-    if range.len == 0 {
+    if frontend.range().len == 0 {
         return no_backend(&frontend);
     }
-    let hash = hash::slot_hash(dp.secret(), &tuple.client, frontend.service_id());
-    let mut outcome = Reason::BackendMissing;
-    for attempt in 0..ATTEMPTS {
-        let slot = range
-            .offset
-            .wrapping_add(hash.wrapping_add(attempt) % range.len);
-        let Some(id) = dp.slot(slot) else { continue };
-        let Some(backend) = dp.backend(id) else {
-            continue;
-        };
-        // A range that was given to another service port between two lookups.
-        if backend.service_id() != frontend.service_id() {
-            continue;
-        }
-        let chosen = Chosen {
-            id,
-            epoch: backend.epoch(),
-            service_id: frontend.service_id(),
-            endpoint: backend.endpoint(),
-        };
-        let flow = Flow::new(tuple, &chosen, state(&first), first.now);
-        if !take_tuple(dp, &flow, first.now) {
-            outcome = Reason::TupleClash;
-            continue;
-        }
-        return enter(dp, &flow, &first);
+    room.new.begin(&room.key, state(first), first.now);
+    match choose(dp, &frontend, first.now, room) {
+        Ok(()) => enter(dp, first, room),
+        Err(why) => why,
     }
-    Verdict::drop(outcome)
+}
+
+/// What happens to a packet for which [`backend`] gave a reason; `new` is the flow that it entered.
+#[inline(always)]
+pub(super) fn verdict<A: Address>(reason: Reason, new: &Flow<A>) -> Verdict<A> {
+    match reason {
+        Reason::NewFlow | Reason::Reselected => Verdict::rewrite(towards_backend(new), reason),
+        Reason::NotForService => Verdict::pass(reason),
+        Reason::NoEndpoint | Reason::UnknownPort => Verdict::reject(reason),
+        _ => Verdict::drop(reason),
+    }
 }
 
 /// A packet to no frontend: refused where the address is a VIP (S-30 c), nobody's business elsewhere.
 #[inline(always)]
-fn no_frontend<D: Dataplane>(dp: &D, tuple: &Tuple<D::Address>) -> Verdict<D::Address> {
-    match dp.frontend(&FrontendKey::address_row(tuple.peer.address)) {
-        Some(_) => Verdict::reject(Reason::UnknownPort),
-        None => Verdict::pass(Reason::NotForService),
+fn no_frontend<D: Dataplane>(dp: &D, address: D::Address) -> Reason {
+    match dp.frontend(&FrontendKey::address_row(address)) {
+        Some(_) => Reason::UnknownPort,
+        None => Reason::NotForService,
     }
 }
 
 /// A packet to a frontend without backends (S-30 a, b).
 #[inline(always)]
-fn no_backend<A: Address>(frontend: &Frontend) -> Verdict<A> {
+fn no_backend(frontend: &Frontend) -> Reason {
     const ELSEWHERE: u32 = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;
     if frontend.flags() & ELSEWHERE == ELSEWHERE {
-        Verdict::drop(Reason::NoLocalEndpoint)
+        Reason::NoLocalEndpoint
     } else {
-        Verdict::reject(Reason::NoEndpoint)
+        Reason::NoEndpoint
     }
 }
 
@@ -105,38 +89,79 @@ fn state(first: &First) -> FlowState {
     }
 }
 
-/// Whether a flow may have its tuple at the backend. While the backend answers the same client port for another frontend
-/// it may not: two connections would be one tuple to it, and its replies could not be told apart.
+/// Gives the new flow to the first backend that is there and where its tuple is free; otherwise says why there is none.
+#[inline(always)]
+fn choose<D: Dataplane>(
+    dp: &D,
+    frontend: &Frontend,
+    now: u32,
+    room: &mut Room<D::Address>,
+) -> Result<(), Reason> {
+    let range = frontend.range();
+    let hash = hash::slot_hash(dp.secret(), &room.new.client(), frontend.service_id());
+    let mut outcome = Reason::BackendMissing;
+    for attempt in 0..ATTEMPTS {
+        let slot = range
+            .offset
+            .wrapping_add(hash.wrapping_add(attempt) % range.len);
+        let Some(id) = dp.slot(slot) else { continue };
+        let Some(backend) = dp.backend(id) else {
+            continue;
+        };
+        // A range that was given to another service port between two lookups.
+        if backend.service_id() != frontend.service_id() {
+            continue;
+        }
+        room.new.give_to(&Chosen {
+            id,
+            epoch: backend.epoch(),
+            service_id: frontend.service_id(),
+            endpoint: backend.endpoint(),
+        });
+        if take_tuple(dp, now, room) {
+            return Ok(());
+        }
+        outcome = Reason::TupleClash;
+    }
+    Err(outcome)
+}
+
+/// Whether the new flow may have its tuple at the backend. While the backend answers the same client port for another
+/// frontend it may not: two connections would be one tuple to it, and its replies could not be told apart.
 ///
 /// A flow that is over loses its tuple and is forgotten on both sides, so that none of its late packets takes it back.
 #[inline(always)]
-fn take_tuple<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
-    let Some(other) = dp.flows().find_from_backend(&flow.from_backend()) else {
-        return true;
-    };
-    if other.frontend() == flow.frontend() {
+fn take_tuple<D: Dataplane>(dp: &D, now: u32, room: &mut Room<D::Address>) -> bool {
+    room.key = room.new.from_backend();
+    if !dp.flows().find(&room.key, &mut room.known) {
         return true;
     }
-    if !other.state().is_closed() && !is_idle(dp, &other, now) {
+    let other = &room.known;
+    if other.frontend() == room.new.frontend() {
+        return true;
+    }
+    if !other.state().is_closed() && !is_idle(dp, other, now) {
         return false;
     }
-    forget(dp, &other);
+    forget_known(dp, room);
     true
 }
 
 #[inline(always)]
-fn enter<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, first: &First) -> Verdict<D::Address> {
-    let rewrite = towards_backend(flow);
+fn enter<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Reason {
     // The last segment of a connection that nobody remembers: nothing will follow that needs an entry.
     if matches!(first.flags, Some(flags) if flags.rst()) {
-        return Verdict::rewrite(rewrite, first.reason);
+        return first.reason;
     }
-    if dp.flows().insert(flow).is_err() {
-        return Verdict::drop(Reason::FlowTableFull);
+    if dp.flows().insert(&room.new).is_err() {
+        return Reason::FlowTableFull;
     }
-    if flow.is_hairpin() && dp.flows().insert(&flow.mirrored()).is_err() {
-        dp.flows().remove(flow);
-        return Verdict::drop(Reason::FlowTableFull);
+    if room.new.is_hairpin() {
+        room.mirrored = room.new.mirrored();
+        if dp.flows().insert(&room.mirrored).is_err() {
+            dp.flows().remove(&room.new);
+            return Reason::FlowTableFull;
+        }
     }
-    Verdict::rewrite(rewrite, first.reason)
+    first.reason
 }

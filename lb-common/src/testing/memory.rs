@@ -6,10 +6,10 @@ use std::hash::Hash;
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::backend::{Backend, BackendState};
-use crate::conntrack::{ConntrackKey, Direction, Flow, FlowTable, TableFull, Tuple};
+use crate::conntrack::{ConntrackKey, Flow, FlowTable, TableFull};
 use crate::frontend::{Frontend, FrontendKey, SlotRange};
 use crate::packet::{self, Parse};
-use crate::pipeline::{Action, Dataplane, Verdict, from_workload, to_workload};
+use crate::pipeline::{Action, Dataplane, Room, Verdict, from_workload, to_workload};
 use crate::{maglev, rewrite, vip_filter};
 
 /// A data plane in memory.
@@ -38,18 +38,13 @@ pub struct MemoryFlows<A> {
 }
 
 impl<A: Address + Hash> FlowTable<A> for MemoryFlows<A> {
-    fn find_from_client(&self, tuple: &Tuple<A>) -> Option<Flow<A>> {
-        self.entries
-            .borrow()
-            .get(&ConntrackKey::new(tuple, Direction::FromClient))
-            .copied()
-    }
-
-    fn find_from_backend(&self, tuple: &Tuple<A>) -> Option<Flow<A>> {
-        self.entries
-            .borrow()
-            .get(&ConntrackKey::new(tuple, Direction::FromBackend))
-            .copied()
+    fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
+        let entries = self.entries.borrow();
+        let found = entries.get(key);
+        if let Some(flow) = found {
+            *into = *flow;
+        }
+        found.is_some()
     }
 
     fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull> {
@@ -62,26 +57,14 @@ impl<A: Address + Hash> FlowTable<A> for MemoryFlows<A> {
 
     fn update(&self, flow: &Flow<A>) {
         let mut entries = self.entries.borrow_mut();
-        entries.insert(
-            ConntrackKey::new(&flow.from_client(), Direction::FromClient),
-            *flow,
-        );
-        entries.insert(
-            ConntrackKey::new(&flow.from_backend(), Direction::FromBackend),
-            *flow,
-        );
+        entries.insert(flow.from_client(), *flow);
+        entries.insert(flow.from_backend(), *flow);
     }
 
     fn remove(&self, flow: &Flow<A>) {
         let mut entries = self.entries.borrow_mut();
-        entries.remove(&ConntrackKey::new(
-            &flow.from_client(),
-            Direction::FromClient,
-        ));
-        entries.remove(&ConntrackKey::new(
-            &flow.from_backend(),
-            Direction::FromBackend,
-        ));
+        entries.remove(&flow.from_client());
+        entries.remove(&flow.from_backend());
     }
 }
 
@@ -216,13 +199,13 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
     fn process(
         &self,
         frame: &mut [u8],
-        decide: impl Fn(&Self, &packet::Packet<A>) -> Verdict<A>,
+        decide: impl Fn(&Self, &packet::Packet<A>, &mut Room<A>) -> Verdict<A>,
     ) -> Verdict<A> {
         let packet = match packet::parse::<A>(&*frame, packet::ETHERNET) {
             Ok(packet) => packet,
             Err(packet::Malformed) => return Verdict::pass(crate::reason::Reason::Malformed),
         };
-        let verdict = decide(self, &packet);
+        let verdict = decide(self, &packet, &mut Room::new());
         if verdict.action == Action::Rewrite {
             rewrite::apply(frame, &packet, &verdict.rewrite);
         }

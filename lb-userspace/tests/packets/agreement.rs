@@ -138,7 +138,11 @@ impl<A: Family> World<A> {
 fn unstamped<A: Family>(
     flows: &HashMap<ConntrackKey<A>, Flow<A>>,
 ) -> HashMap<ConntrackKey<A>, Flow<A>> {
-    let unstamp = |(key, flow): (&ConntrackKey<A>, &Flow<A>)| (*key, flow.seen(flow.state(), 0));
+    let unstamp = |(key, flow): (&ConntrackKey<A>, &Flow<A>)| {
+        let mut flow = *flow;
+        flow.see(flow.state(), 0);
+        (*key, flow)
+    };
     flows.iter().map(unstamp).collect()
 }
 
