@@ -4,7 +4,7 @@ use std::path::Path;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use lb_common::addr::{Endpoint, Port, Protocol};
-use lb_common::conntrack::{Chosen, ConntrackKey, Direction, Flow, FlowState, Tuple};
+use lb_common::conntrack::{Chosen, ConntrackKey, Flow, FlowState, Tuple};
 use lb_common::frontend::Frontend;
 use lb_common::layout::name;
 use lb_common::reason::Reason;
@@ -251,11 +251,7 @@ fn put_flow(dir: &Path) {
     let flow = Flow::new(&tuple, &chosen, FlowState::REPLIED, 1_000);
     let data = MapData::from_pin(dir.join(name::CONNTRACK_V4)).unwrap();
     let mut map: HashMap<_, [u8; KEY], [u8; FLOW]> = Map::LruHashMap(data).try_into().unwrap();
-    for (tuple, direction) in [
-        (flow.from_client(), Direction::FromClient),
-        (flow.from_backend(), Direction::FromBackend),
-    ] {
-        let key = ConntrackKey::new(&tuple, direction);
+    for key in [flow.from_client(), flow.from_backend()] {
         let key: [u8; KEY] = bytemuck::bytes_of(&key).try_into().unwrap();
         let value: [u8; FLOW] = bytemuck::bytes_of(&flow).try_into().unwrap();
         map.insert(key, value, 0).unwrap();
