@@ -7,6 +7,7 @@ mod problems;
 
 use std::future::pending;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +24,8 @@ use crate::model::index::Index;
 use crate::model::{ObjectName, Service};
 use crate::preflight;
 use crate::reconciler::Reconciler;
-use crate::source::{Batch, SourceEvent, kubernetes, manifests};
+use crate::source::kubernetes::ApiServer;
+use crate::source::{Batch, Observed, SourceEvent, kubernetes, manifests};
 use problems::Problems;
 
 /// Batches that may wait between the source and the reconciler.
@@ -53,10 +55,8 @@ pub struct Config {
 pub enum Source {
     /// A directory of manifests.
     Manifests(PathBuf),
-    /// The API server that a kubeconfig names.
-    Kubeconfig(PathBuf),
-    /// The API server of the cluster that the agent is a pod of.
-    InCluster,
+    /// An API server.
+    Kubernetes(ApiServer),
 }
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -86,11 +86,13 @@ pub async fn run(config: Config) -> Result<()> {
     let mut attached = follower.status();
     let mut devices = std::pin::pin!(follower.run());
 
+    let observed = Arc::new(Observed::default());
     let (sender, mut batches) = mpsc::channel(WAITING_BATCHES);
     let mut source = std::pin::pin!(tell(
         config.source.clone(),
         config.node_name.clone(),
-        sender
+        sender,
+        observed.clone()
     ));
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -251,16 +253,17 @@ fn is_reused(datapath: &Datapath) -> bool {
         .all(|outcome| matches!(outcome, PinOutcome::Reused))
 }
 
-async fn tell(source: Source, node_name: String, events: mpsc::Sender<Batch>) -> Result<()> {
+async fn tell(
+    source: Source,
+    node_name: String,
+    events: mpsc::Sender<Batch>,
+    observed: Arc<Observed>,
+) -> Result<()> {
     match source {
         Source::Manifests(directory) => manifests::run(&directory, &node_name, events).await?,
-        Source::Kubeconfig(path) => {
-            let client = kubernetes::connect(Some(&path)).await?;
-            kubernetes::run(client, &node_name, events).await;
-        }
-        Source::InCluster => {
-            let client = kubernetes::connect(None).await?;
-            kubernetes::run(client, &node_name, events).await;
+        Source::Kubernetes(server) => {
+            let client = kubernetes::connect(&server).await?;
+            kubernetes::run(client, &node_name, events, &observed).await;
         }
     }
     Ok(())

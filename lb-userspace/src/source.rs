@@ -5,10 +5,12 @@
 pub mod convert;
 pub mod kubernetes;
 pub mod manifests;
+pub mod observed;
 
 mod known;
 
 pub use crate::model::SourceEvent;
+pub use observed::Observed;
 
 /// Changes that belong together, to be taken in at once: a list, an edit of a manifest, a single event of a watch.
 pub type Batch = Vec<SourceEvent>;

@@ -12,6 +12,7 @@ use crate::app::{self, Config, Source};
 use crate::datapath::Attach;
 use crate::devices::Selector;
 use crate::maps::Limits;
+use crate::source::kubernetes::ApiServer;
 
 /// Options of `lb agent`.
 #[derive(clap::Args, Debug)]
@@ -28,6 +29,13 @@ pub(super) struct Args {
     /// Take Services, EndpointSlices and the Node from the API server that FILE names.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+
+    /// URL of the API server, as in `https://10.0.0.10:6443`, for an agent in a pod. It must not lead through a Service VIP,
+    /// which nobody serves before the agent does. By default the pod's environment tells it (KUBERNETES_SERVICE_HOST and
+    /// KUBERNETES_SERVICE_PORT); the credentials are those of the pod's service account. Not used with --manifests or
+    /// --kubeconfig.
+    #[arg(long, value_name = "URL", env = "LB_API_SERVER")]
+    api_server: Option<String>,
 
     /// Serve the devices whose names match PATTERN (`cali*`); may be given several times. By default every veth whose
     /// other end is in another network namespace.
@@ -103,11 +111,7 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
     Ok(Config {
         bpffs,
         node_name,
-        source: match (args.manifests, args.kubeconfig) {
-            (Some(directory), _) => Source::Manifests(directory),
-            (None, Some(file)) => Source::Kubeconfig(file),
-            (None, None) => Source::InCluster,
-        },
+        source: source(args.manifests, args.kubeconfig, args.api_server),
         devices: Selector::from_patterns(&args.devices).context("--devices")?,
         attach: match args.attach {
             AttachArg::Auto => Attach::Auto,
@@ -122,4 +126,22 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             conntrack: args.max_conntrack,
         },
     })
+}
+
+/// An empty URL is none: so a variable of a manifest can be there and say nothing.
+fn source(
+    manifests: Option<PathBuf>,
+    kubeconfig: Option<PathBuf>,
+    api_server: Option<String>,
+) -> Source {
+    match (
+        manifests,
+        kubeconfig,
+        api_server.filter(|url| !url.is_empty()),
+    ) {
+        (Some(directory), _, _) => Source::Manifests(directory),
+        (None, Some(file), _) => Source::Kubernetes(ApiServer::Kubeconfig(file)),
+        (None, None, Some(url)) => Source::Kubernetes(ApiServer::Url(url)),
+        (None, None, None) => Source::Kubernetes(ApiServer::InCluster),
+    }
 }

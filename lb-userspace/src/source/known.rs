@@ -107,6 +107,23 @@ impl<T: Kind> Known<T> {
         events
     }
 
+    /// What to tell of an object that can't be read: what was told of it before, and that.
+    pub(super) fn unread(&self, name: &ObjectName, error: &str) -> Told<T> {
+        let object = self.told.get(name).and_then(|told| told.object.clone());
+        let meanwhile = match object {
+            Some(_) => "what was known of it stays in force",
+            None => "it is ignored",
+        };
+        let kind = T::NAME;
+        let message = format!(
+            "{kind} {name} can't be read ({error}), so {meanwhile}; correct it, or use a version of lb that knows its form"
+        );
+        Told {
+            object,
+            messages: vec![message],
+        }
+    }
+
     /// One object is gone.
     pub(super) fn remove(&mut self, name: ObjectName) -> Batch {
         self.put(

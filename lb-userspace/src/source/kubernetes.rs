@@ -1,29 +1,40 @@
 //! Services, EndpointSlices and the own Node from the Kubernetes API: listed, watched, and listed anew where a watch lost
-//! its place. An API that does not answer changes nothing: what was told stays as it was until it answers again.
+//! its place. An API that does not answer changes nothing: what was told stays as it was until it answers again, and so does
+//! an object that can't be read.
 //!
 //! Writes nothing to the API and watches no other node.
 
+mod backoff;
+mod connect;
+mod failure;
+mod item;
+mod reflector;
 #[cfg(test)]
 mod tests;
 mod watched;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
+use jiff::Timestamp;
 use k8s_openapi::api::{core::v1, discovery};
+use kube::Client;
 use kube::api::Api;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, Config};
-use thiserror::Error;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use super::observed::{NodeState, Observed, Trigger};
 use super::{Batch, SourceEvent};
-use crate::causes::with_causes;
-use crate::model::{EndpointSlice, Node, Service};
+use crate::model::{EndpointSlice, Node, ObjectName, Service};
+use failure::Failure;
+use item::Item;
+use reflector::{Event, Filter, reflect};
 use watched::{ApiKind, Watched};
+
+pub use connect::{ApiServer, KubernetesError, connect};
 
 /// Services of other proxies (S-1).
 const SERVICE_LABELS: &str = "!service.kubernetes.io/service-proxy-name";
@@ -31,89 +42,54 @@ const SERVICE_LABELS: &str = "!service.kubernetes.io/service-proxy-name";
 const SERVICE_FIELDS: &str = "spec.clusterIP!=None";
 /// Slices of headless Services (S-1).
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless";
-/// Longest silence on a connection; above the 295 s after which kube gives a silent watch up.
-const READ_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Why there is no client of the API.
-#[derive(Debug, Error)]
-pub enum KubernetesError {
-    /// The kubeconfig cannot be used.
-    #[error("kubeconfig {path}: {source}; correct the file or pass another one with --kubeconfig")]
-    Kubeconfig {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: kube::config::KubeconfigError,
-    },
-    /// There is neither a kubeconfig nor a service account.
-    #[error("not in a pod with a service account: {0}; pass --kubeconfig FILE or --manifests DIR")]
-    InCluster(#[from] kube::config::InClusterError),
-    /// The configuration makes no client.
-    #[error(
-        "the configuration of the Kubernetes API makes no client: {0}; correct its addresses, certificates and credentials"
-    )]
-    Client(#[from] kube::Error),
-}
-
-/// A client of the API that `kubeconfig` names, or else of the cluster that this process is a pod of. Asks nothing of the
-/// API yet.
-pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, KubernetesError> {
-    let mut config = match kubeconfig {
-        Some(path) => from_file(path)
-            .await
-            .map_err(|source| KubernetesError::Kubeconfig {
-                path: path.to_owned(),
-                source,
-            })?,
-        None => Config::incluster()?,
-    };
-    config.read_timeout = Some(READ_TIMEOUT);
-    Ok(Client::try_from(config)?)
-}
+/// When the newest change of a slice was caused.
+const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+/// Taint of a node that the cluster's autoscaler is about to delete (S-61).
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// Tells `events` of everything that this node's proxy has to know, until nobody listens any more.
-pub async fn run(client: Client, node_name: &str, events: Sender<Batch>) {
-    let all = || watcher::Config::default().any_semantic();
-    let service_filter = all().labels(SERVICE_LABELS).fields(SERVICE_FIELDS);
-    let slice_filter = all().labels(SLICE_LABELS);
-    let node_filter = all().fields(&format!("metadata.name={node_name}"));
+pub async fn run(client: Client, node_name: &str, events: Sender<Batch>, observed: &Observed) {
+    let labels = |labels: &str| Filter {
+        labels: Some(labels.to_owned()),
+        fields: None,
+    };
+    let fields = |fields: String| Filter {
+        labels: None,
+        fields: Some(fields),
+    };
+    let service_filter = Filter {
+        fields: Some(SERVICE_FIELDS.to_owned()),
+        ..labels(SERVICE_LABELS)
+    };
     let mut services = watch::<v1::Service>(&client, service_filter);
-    let mut slices = watch::<discovery::v1::EndpointSlice>(&client, slice_filter);
-    let mut nodes = watch::<v1::Node>(&client, node_filter);
+    let mut slices = watch::<discovery::v1::EndpointSlice>(&client, labels(SLICE_LABELS));
+    let mut nodes = watch::<v1::Node>(&client, fields(format!("metadata.name={node_name}")));
 
-    let mut state = State::new(node_name);
+    let mut state = State::new(node_name, observed);
     loop {
-        let batch = tokio::select! {
+        let told = tokio::select! {
             Some(event) = services.next() => state.service(event),
             Some(event) = slices.next() => state.slice(event),
             Some(event) = nodes.next() => state.node(event),
             () = events.closed() => return,
         };
-        if !batch.is_empty() && events.send(batch).await.is_err() {
+        if told.batch.is_empty() {
+            continue;
+        }
+        observed.telling(told.triggers);
+        if events.send(told.batch).await.is_err() {
             return;
         }
     }
 }
 
-async fn from_file(path: &Path) -> Result<Config, kube::config::KubeconfigError> {
-    let kubeconfig = Kubeconfig::read_from(path)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
-}
+type Watch<K> = Pin<Box<dyn Stream<Item = Event<K>> + Send>>;
 
-type Watch<K> = std::pin::Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<K>>> + Send>>;
-
-fn watch<K>(client: &Client, filter: watcher::Config) -> Watch<K>
+fn watch<K>(client: &Client, filter: Filter) -> Watch<K>
 where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + 'static,
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    watcher(Api::<K>::all(client.clone()), filter)
-        .default_backoff()
-        .boxed()
+    reflect(Api::<Item<K>>::all(client.clone()), filter).boxed()
 }
 
 /// How the watch of the own Node stands.
@@ -156,18 +132,34 @@ impl NodeWatch {
     }
 }
 
+/// What one event comes to.
+#[derive(Default, Debug)]
+struct Told {
+    batch: Batch,
+    /// When what it says was caused.
+    triggers: Vec<Trigger>,
+}
+
 /// What the three watches have told, and whether that is everything.
-struct State {
+struct State<'a> {
     node_name: String,
     services: Watched<Service>,
     slices: Watched<EndpointSlice>,
     nodes: Watched<Node>,
     node: NodeWatch,
     synced: bool,
+    /// What each kind fails with at present.
+    failing: HashMap<&'static str, &'static str>,
+    observed: &'a Observed,
+    started: Timestamp,
 }
 
-impl State {
-    fn new(node_name: &str) -> Self {
+impl<'a> State<'a> {
+    fn new(node_name: &str, observed: &'a Observed) -> Self {
+        for kind in [kind::<Service>(), kind::<EndpointSlice>(), kind::<Node>()] {
+            observed.expect(kind);
+        }
+        observed.set_node(NodeState::Absent);
         Self {
             node_name: node_name.to_owned(),
             services: Watched::default(),
@@ -175,25 +167,37 @@ impl State {
             nodes: Watched::default(),
             node: NodeWatch::Unheard,
             synced: false,
+            failing: HashMap::new(),
+            observed,
+            started: Timestamp::now(),
         }
     }
 
-    fn service(&mut self, event: watcher::Result<watcher::Event<v1::Service>>) -> Batch {
-        let batch = take(&mut self.services, event);
-        self.with_synced(batch)
+    fn service(&mut self, event: Event<v1::Service>) -> Told {
+        let batch = take(&mut self.services, &event, self.observed, &mut self.failing);
+        self.told(batch, &HashMap::new())
     }
 
-    fn slice(
-        &mut self,
-        event: watcher::Result<watcher::Event<discovery::v1::EndpointSlice>>,
-    ) -> Batch {
-        let batch = take(&mut self.slices, event);
-        self.with_synced(batch)
+    fn slice(&mut self, event: Event<discovery::v1::EndpointSlice>) -> Told {
+        let batch = take(&mut self.slices, &event, self.observed, &mut self.failing);
+        let causes = match &event {
+            Event::List(items) => items.iter().filter_map(|item| self.cause(item)).collect(),
+            Event::Put(item) => self.cause(item).into_iter().collect(),
+            Event::Delete(_) | Event::Connected | Event::Failed(_) => HashMap::new(),
+        };
+        self.told(batch, &causes)
     }
 
-    fn node(&mut self, event: watcher::Result<watcher::Event<v1::Node>>) -> Batch {
-        let failed = event.is_err();
-        let batch = take(&mut self.nodes, event);
+    fn node(&mut self, event: Event<v1::Node>) -> Told {
+        match &event {
+            Event::List(nodes) if nodes.is_empty() => self.observed.set_node(NodeState::Absent),
+            Event::Delete(_) => self.observed.set_node(NodeState::Absent),
+            Event::List(nodes) => nodes.iter().for_each(|node| self.see_node(node)),
+            Event::Put(node) => self.see_node(node),
+            Event::Connected | Event::Failed(_) => {}
+        }
+        let failed = matches!(event, Event::Failed(_));
+        let batch = take(&mut self.nodes, &event, self.observed, &mut self.failing);
         let before = self.node;
         self.node = before.after(failed, &self.nodes);
         if self.node != before
@@ -201,11 +205,34 @@ impl State {
         {
             warn!(node = self.node_name, "{consequence}");
         }
-        self.with_synced(batch)
+        self.told(batch, &HashMap::new())
     }
 
-    /// Adds `Synced` to the batch that completes the first list of everything (S-8).
-    fn with_synced(&mut self, mut batch: Batch) -> Batch {
+    /// A Node that can't be read leaves the verdict as it was.
+    fn see_node(&self, node: &Item<v1::Node>) {
+        if let Ok(node) = &node.object {
+            self.observed.set_node(node_state(node));
+        }
+    }
+
+    /// When a slice's last change was caused, unless that was before this process began.
+    fn cause(&self, item: &Item<discovery::v1::EndpointSlice>) -> Option<(ObjectName, Timestamp)> {
+        let slice = item.object.as_ref().ok()?;
+        let annotations = slice.metadata.annotations.as_ref()?;
+        let at: Timestamp = annotations.get(TRIGGER_TIME)?.parse().ok()?;
+        (at >= self.started).then(|| (item.name(), at))
+    }
+
+    /// Adds `Synced` to the batch that completes the first list of everything (S-8), and what caused the changes of slices.
+    fn told(&mut self, mut batch: Batch, causes: &HashMap<ObjectName, Timestamp>) -> Told {
+        let trigger = |event: &SourceEvent| match event {
+            SourceEvent::EndpointSlice(name, Some(slice)) => causes.get(name).map(|at| Trigger {
+                family: slice.family,
+                at: *at,
+            }),
+            _ => None,
+        };
+        let triggers = batch.iter().filter_map(trigger).collect();
         if !self.synced
             && self.services.is_complete()
             && self.slices.is_complete()
@@ -214,31 +241,87 @@ impl State {
             self.synced = true;
             batch.push(SourceEvent::Synced { complete: true });
         }
-        batch
+        Told { batch, triggers }
     }
 }
 
+/// What load balancers in front of the node should know of it (S-61).
+fn node_state(node: &v1::Node) -> NodeState {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    if node.metadata.deletion_timestamp.is_some() {
+        NodeState::Deleted
+    } else if taints.is_some_and(|taints| taints.iter().any(|taint| taint.key == TO_BE_DELETED)) {
+        NodeState::Tainted
+    } else {
+        NodeState::Eligible
+    }
+}
+
+fn kind<T: ApiKind>() -> &'static str {
+    T::NAME
+}
+
+/// Takes an event in and notes how the watch stands. A failure is told once, until another one or a success follows.
 fn take<T: ApiKind>(
     watched: &mut Watched<T>,
-    event: watcher::Result<watcher::Event<T::Object>>,
+    event: &Event<T::Object>,
+    observed: &Observed,
+    failing: &mut HashMap<&'static str, &'static str>,
 ) -> Batch {
+    let kind = T::NAME;
     match event {
-        Ok(event) => watched.apply(event),
-        Err(watcher::Error::WatchError(status)) if status.code == 410 => {
-            info!(
-                kind = T::NAME,
-                "the watch lost its place and starts with a new list"
-            );
+        Event::List(items) => {
+            let again = watched.is_complete();
+            let batch = watched.list(items);
+            observed.listed(kind, again, watched.rejected());
+            if again {
+                info!(kind, changes = batch.len(), "listed anew");
+            }
+            batch
+        }
+        Event::Put(item) => {
+            let batch = watched.put(item);
+            observed.set_rejected(kind, watched.rejected());
+            batch
+        }
+        Event::Delete(item) => {
+            let batch = watched.delete(item);
+            observed.set_rejected(kind, watched.rejected());
+            batch
+        }
+        Event::Connected => {
+            let silence = observed.connected(kind);
+            if failing.remove(kind).is_some() {
+                let seconds = silence.map_or(0, |silence| silence.as_secs());
+                info!(kind, seconds, "the Kubernetes API is watched again");
+            }
             Batch::new()
         }
-        Err(error) => {
-            warn!(
-                kind = T::NAME,
-                error = with_causes(&error),
-                "the Kubernetes API cannot be watched: what was seen last stays in force, and the next attempt follows; see \
-                 that the API is reachable without a Service VIP and that list and watch are permitted"
-            );
+        Event::Failed(failure) => {
+            observed.failed(kind, failure.kind);
+            if failing.insert(kind, failure.kind) == Some(failure.kind) {
+                debug!(kind, error = failure.message, "still not watched");
+            } else {
+                report(kind, failure);
+            }
             Batch::new()
         }
+    }
+}
+
+fn report(kind: &'static str, failure: &Failure) {
+    let error = &failure.message;
+    if failure.spoils_version() {
+        info!(
+            kind,
+            error, "the watch lost its place and starts with a new list"
+        );
+    } else {
+        warn!(
+            kind,
+            error,
+            "the Kubernetes API cannot be watched: what was seen last stays in force, and it is tried again; see that the API \
+             is reachable without a Service VIP and that list and watch are permitted"
+        );
     }
 }

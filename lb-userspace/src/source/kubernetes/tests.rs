@@ -1,11 +1,17 @@
-//! The watch against sequences of events, and once against an API made of canned answers.
+//! The watch against sequences of events, and against an API made of canned answers.
 
 mod api;
+mod credentials;
+mod weather;
 
-use kube::runtime::watcher::Event;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+
+/// A Service of the API as an item of a list, made of JSON as the API's are.
+fn item(value: Value) -> Item<v1::Service> {
+    serde_json::from_value(value).expect("an object")
+}
 
 /// A Service of the API whose ClusterIP is 10.96.0.`host`.
 fn service(name: &str, host: u8) -> v1::Service {
@@ -41,60 +47,42 @@ fn words(batch: &[SourceEvent]) -> Vec<String> {
 }
 
 #[track_caller]
-fn check(watched: &mut Watched<Service>, events: Vec<Event<v1::Service>>, expected: &[&str]) {
-    let told: Batch = events
-        .into_iter()
-        .flat_map(|event| watched.apply(event))
-        .collect();
-    assert_eq!(words(&told), expected);
+fn check(told: &[SourceEvent], expected: &[&str]) {
+    assert_eq!(words(told), expected);
 }
 
-fn list<const N: usize>(services: [v1::Service; N]) -> Vec<Event<v1::Service>> {
-    let mut events = vec![Event::Init];
-    events.extend(services.map(Event::InitApply));
-    events.push(Event::InitDone);
-    events
+/// As [`service`], as an item.
+fn s(name: &str, host: u8) -> Item<v1::Service> {
+    item(serde_json::to_value(service(name, host)).expect("JSON"))
+}
+
+/// As [`s`], but with a port that is no number.
+fn broken(name: &str) -> Item<v1::Service> {
+    let metadata = json!({"name": name, "namespace": "shop", "resourceVersion": "2"});
+    item(json!({"metadata": metadata, "spec": {"ports": [{"port": "eighty"}]}}))
 }
 
 #[test]
 fn s_8_a_new_list_tells_the_changes_alone() {
-    let mut watched = Watched::default();
+    let mut watched = Watched::<Service>::default();
     check(
-        &mut watched,
-        list([service("a", 1), service("b", 2), service("c", 3)]),
+        &watched.list(&[s("a", 1), s("b", 2), s("c", 3)]),
         &["+a=10.96.0.1", "+b=10.96.0.2", "+c=10.96.0.3"],
     );
     check(
-        &mut watched,
-        list([service("a", 1), service("c", 4), service("d", 5)]),
+        &watched.list(&[s("a", 1), s("c", 4), s("d", 5)]),
         &["-b", "+c=10.96.0.4", "+d=10.96.0.5"],
     );
 }
 
 #[test]
-fn s_8_a_list_that_breaks_off_tells_nothing() {
-    let mut watched = Watched::default();
-    check(&mut watched, list([service("a", 1)]), &["+a=10.96.0.1"]);
-    check(
-        &mut watched,
-        vec![Event::Init, Event::InitApply(service("b", 2)), Event::Init],
-        &[],
-    );
-    check(&mut watched, list([service("a", 1)])[1..].to_vec(), &[]);
-}
-
-#[test]
 fn watched_changes_are_told_one_by_one() {
-    let mut watched = Watched::default();
-    check(&mut watched, list([]), &[]);
-    check(
-        &mut watched,
-        vec![Event::Apply(service("a", 1))],
-        &["+a=10.96.0.1"],
-    );
-    check(&mut watched, vec![Event::Apply(service("a", 1))], &[]);
-    check(&mut watched, vec![Event::Delete(service("a", 1))], &["-a"]);
-    check(&mut watched, vec![Event::Delete(service("a", 1))], &[]);
+    let mut watched = Watched::<Service>::default();
+    check(&watched.list(&[]), &[]);
+    check(&watched.put(&s("a", 1)), &["+a=10.96.0.1"]);
+    check(&watched.put(&s("a", 1)), &[]);
+    check(&watched.delete(&s("a", 1)), &["-a"]);
+    check(&watched.delete(&s("a", 1)), &[]);
 }
 
 #[test]
@@ -107,41 +95,70 @@ fn s_1_a_service_that_goes_to_another_proxy_is_removed_and_comes_back() {
         )]
         .into(),
     );
-    let mut watched = Watched::default();
-    check(&mut watched, list([service("a", 1)]), &["+a=10.96.0.1"]);
-    check(&mut watched, vec![Event::Apply(handed_over)], &["-a"]);
+    let handed_over = item(serde_json::to_value(handed_over).expect("JSON"));
+    let mut watched = Watched::<Service>::default();
+    check(&watched.list(&[s("a", 1)]), &["+a=10.96.0.1"]);
+    check(&watched.put(&handed_over), &["-a"]);
+    check(&watched.put(&s("a", 1)), &["+a=10.96.0.1"]);
+}
+
+#[test]
+fn an_object_that_cannot_be_read_stays_what_it_was_and_costs_no_other_anything() {
+    let mut watched = Watched::<Service>::default();
     check(
-        &mut watched,
-        vec![Event::Apply(service("a", 1))],
-        &["+a=10.96.0.1"],
+        &watched.list(&[s("a", 1), broken("b"), s("c", 3)]),
+        &["+a=10.96.0.1", "!Service shop/b: 1", "+c=10.96.0.3"],
     );
+    assert_eq!(watched.rejected(), 1);
+    check(&watched.put(&broken("a")), &["!Service shop/a: 1"]);
+    assert_eq!(watched.rejected(), 2);
+    check(
+        &watched.list(&[broken("a"), s("b", 2), s("c", 3)]),
+        &["!Service shop/b: 0", "+b=10.96.0.2"],
+    );
+    check(&watched.put(&s("a", 1)), &["!Service shop/a: 0"]);
+    assert_eq!(watched.rejected(), 0);
+    check(&watched.put(&broken("c")), &["!Service shop/c: 1"]);
+    check(&watched.delete(&broken("c")), &["!Service shop/c: 0", "-c"]);
+    assert_eq!(watched.rejected(), 0);
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_named_with_the_remedy() {
+    let mut watched = Watched::<Service>::default();
+    let told = watched.put(&broken("a"));
+    let [SourceEvent::Problems { object, messages }] = &told[..] else {
+        panic!("one complaint, not {told:?}");
+    };
+    assert_eq!(object, "Service shop/a");
+    assert!(
+        messages[0].starts_with("Service shop/a can't be read (invalid type"),
+        "{messages:?}"
+    );
+    assert!(messages[0].contains("correct it"), "{messages:?}");
+}
+
+fn failure() -> Failure {
+    Failure::no_version()
 }
 
 #[test]
 fn s_8_synced_waits_for_services_and_slices_but_not_for_a_node_that_cannot_be_listed() {
-    let mut state = State::new("one");
-    let failure = || watcher::Error::NoResourceVersion;
-    assert_eq!(state.node(Err(failure())), []);
-    assert_eq!(state.service(Err(failure())), []);
-    assert_eq!(state.slice(Ok(Event::Init)), []);
-    assert_eq!(state.slice(Ok(Event::InitDone)), []);
-    assert_eq!(state.service(Ok(Event::Init)), []);
-    assert_eq!(
-        state.service(Ok(Event::InitDone)),
-        [SourceEvent::Synced { complete: true }]
-    );
-    assert_eq!(state.slice(Ok(Event::Init)), []);
-    assert_eq!(state.slice(Ok(Event::InitDone)), []);
+    let observed = Observed::default();
+    let mut state = State::new("one", &observed);
+    check(&state.node(Event::Failed(failure())).batch, &[]);
+    check(&state.service(Event::Failed(failure())).batch, &[]);
+    check(&state.slice(Event::List(vec![])).batch, &[]);
+    check(&state.service(Event::List(vec![])).batch, &["synced"]);
+    check(&state.slice(Event::List(vec![])).batch, &[]);
 }
 
 #[test]
 fn a_node_that_cannot_be_listed_is_told_from_one_that_is_not_there() {
-    let node = |name: &str| -> v1::Node {
-        serde_json::from_value(json!({"metadata": {"name": name}})).expect("a Node")
-    };
-    let failed = || Err(watcher::Error::NoResourceVersion);
-    let check = |events: Vec<watcher::Result<Event<v1::Node>>>, words: Option<&str>| {
-        let mut state = State::new("one");
+    let node = || serde_json::from_value(json!({"metadata": {"name": "one"}})).expect("a Node");
+    let check = |events: Vec<Event<v1::Node>>, words: Option<&str>| {
+        let observed = Observed::default();
+        let mut state = State::new("one", &observed);
         for event in events {
             state.node(event);
         }
@@ -154,73 +171,104 @@ fn a_node_that_cannot_be_listed_is_told_from_one_that_is_not_there() {
             state.node == NodeWatch::Absent
         );
     };
-    let list = |nodes: Vec<v1::Node>| {
-        let mut events = vec![Ok(Event::Init)];
-        events.extend(nodes.into_iter().map(|node| Ok(Event::InitApply(node))));
-        events.push(Ok(Event::InitDone));
-        events
-    };
-    let after_a_failure = |nodes| {
-        let mut events = list(nodes);
-        events.insert(0, failed());
-        events
-    };
+    let failed = || Event::Failed(failure());
     check(vec![], None);
     check(vec![failed()], Some("cannot be listed"));
-    check(list(vec![]), Some("no Node object of this name"));
-    check(list(vec![node("one")]), None);
-    check(after_a_failure(vec![]), Some("no Node object of this name"));
-    check(after_a_failure(vec![node("one")]), None);
+    check(
+        vec![Event::List(vec![])],
+        Some("no Node object of this name"),
+    );
+    check(vec![Event::List(vec![node()])], None);
+    check(
+        vec![failed(), Event::List(vec![])],
+        Some("no Node object of this name"),
+    );
+    check(vec![failed(), Event::List(vec![node()])], None);
+}
+
+#[test]
+fn s_61_a_node_that_is_absent_deleted_or_tainted_is_not_eligible() {
+    let observed = Observed::default();
+    let mut state = State::new("one", &observed);
+    let node = |more: Value| {
+        let mut node = json!({"metadata": {"name": "one"}});
+        for (key, value) in more.as_object().expect("an object") {
+            node[key] = value.clone();
+        }
+        serde_json::from_value::<Item<v1::Node>>(node).expect("a Node")
+    };
+    let plain = || node(json!({}));
+    let tainted = || {
+        let taint = |key: &str| json!({"key": key, "effect": "NoSchedule"});
+        node(json!({"spec": {"taints": [taint("other"), taint("ToBeDeletedByClusterAutoscaler")]}}))
+    };
+    let deleted =
+        node(json!({"metadata": {"name": "one", "deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+    let unreadable = node(json!({"spec": 5}));
+    assert_eq!(observed.node(), NodeState::Absent, "before the first list");
+    for (event, expected) in [
+        (Event::List(vec![]), NodeState::Absent),
+        (Event::List(vec![plain()]), NodeState::Eligible),
+        (Event::Put(tainted()), NodeState::Tainted),
+        (Event::Put(unreadable), NodeState::Tainted),
+        (Event::Failed(failure()), NodeState::Tainted),
+        (Event::Put(plain()), NodeState::Eligible),
+        (Event::Put(deleted), NodeState::Deleted),
+        (Event::Delete(plain()), NodeState::Absent),
+        (Event::List(vec![tainted()]), NodeState::Tainted),
+    ] {
+        let words = format!("{event:?}");
+        state.node(event);
+        assert_eq!(observed.node(), expected, "{words}");
+    }
+}
+
+#[test]
+fn the_cause_of_a_changed_slice_is_told_once_unless_it_is_older_than_the_agent() {
+    let observed = Observed::default();
+    let mut state = State::new("one", &observed);
+    let started = state.started;
+    let slice = |at: Timestamp, address: &str| -> Item<discovery::v1::EndpointSlice> {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": "a-1", "namespace": "shop",
+                "labels": {"kubernetes.io/service-name": "a"},
+                "annotations": {TRIGGER_TIME: at.to_string()},
+            },
+            "addressType": "IPv4",
+            "ports": [{"port": 8080}],
+            "endpoints": [{"addresses": [address]}],
+        }))
+        .expect("a slice")
+    };
+    let hour = jiff::SignedDuration::from_hours(1);
+    let (old, new) = (started - hour, started + hour);
+    let mut triggers = |event| state.slice(event).triggers;
+    assert_eq!(triggers(Event::List(vec![slice(old, "10.0.0.1")])), []);
+    let [trigger] = triggers(Event::Put(slice(new, "10.0.0.2")))[..] else {
+        panic!("one cause");
+    };
+    assert_eq!(
+        (trigger.family, trigger.at),
+        (crate::model::Family::V4, new)
+    );
+    assert_eq!(
+        triggers(Event::Put(slice(new, "10.0.0.2"))),
+        [],
+        "nothing has changed"
+    );
+    assert_eq!(
+        triggers(Event::List(vec![slice(new, "10.0.0.3")])).len(),
+        1,
+        "a change that a list shows"
+    );
+    assert_eq!(triggers(Event::Delete(slice(new, "10.0.0.3"))), []);
 }
 
 #[test]
 fn an_object_without_a_name_or_spec_is_harmless() {
-    let mut watched = Watched::default();
-    check(
-        &mut watched,
-        vec![Event::Apply(v1::Service::default())],
-        &[],
-    );
-    check(&mut watched, list([v1::Service::default()]), &[]);
-}
-
-#[tokio::test]
-async fn a_kubeconfig_that_is_missing_or_broken_is_named_with_the_remedy() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("config");
-    let missing = connect(Some(&path))
-        .await
-        .err()
-        .expect("no client")
-        .to_string();
-    std::fs::write(&path, "clusters: 5").expect("written");
-    let broken = connect(Some(&path))
-        .await
-        .err()
-        .expect("no client")
-        .to_string();
-    for message in [missing, broken] {
-        assert!(
-            message.starts_with(&format!("kubeconfig {}: ", path.display())),
-            "{message}"
-        );
-        assert!(
-            message.ends_with("pass another one with --kubeconfig"),
-            "{message}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_kubeconfig_with_tls_makes_a_client() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("config");
-    let text = "
-current-context: one
-contexts: [{name: one, context: {cluster: one, user: one}}]
-clusters: [{name: one, cluster: {server: 'https://192.0.2.1:6443', insecure-skip-tls-verify: true}}]
-users: [{name: one, user: {token: secret}}]
-";
-    std::fs::write(&path, text).expect("written");
-    connect(Some(&path)).await.expect("a client");
+    let mut watched = Watched::<Service>::default();
+    let empty = || item(json!({}));
+    check(&watched.put(&empty()), &[]);
+    check(&watched.list(&[empty(), item(json!({"metadata": 5}))]), &[]);
 }

@@ -1,16 +1,17 @@
-//! One kind of object under watch: the events of a kube watcher become ours. Pure; the watcher does the talking.
+//! One kind of object under watch: the API's objects become ours. Does no I/O; the reflector does the talking.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::{core::v1, discovery};
 use kube::Resource;
-use kube::runtime::watcher::Event;
+use tracing::warn;
 
+use super::item::Item;
 use crate::model::{EndpointSlice, Node, ObjectName, Service};
 use crate::source::Batch;
 use crate::source::convert::{self, Converted};
 use crate::source::known::{Kind, Known, Told};
+use crate::source::observed::Rejected;
 
 /// A kind of the model that the API has a kind for.
 pub(super) trait ApiKind: Kind {
@@ -52,8 +53,7 @@ impl ApiKind for Node {
 #[derive(Debug)]
 pub(super) struct Watched<T> {
     known: Known<T>,
-    /// A list that is not complete yet; until it is, what was known stays.
-    list: BTreeMap<ObjectName, Told<T>>,
+    rejected: Rejected,
     complete: bool,
 }
 
@@ -61,35 +61,34 @@ impl<T> Default for Watched<T> {
     fn default() -> Self {
         Self {
             known: Known::default(),
-            list: BTreeMap::new(),
+            rejected: Rejected::default(),
             complete: false,
         }
     }
 }
 
 impl<T: ApiKind> Watched<T> {
-    /// Takes in one event of the watcher. A list counts when it is complete, as the changes to what was known (S-8).
-    pub(super) fn apply(&mut self, event: Event<T::Object>) -> Batch {
-        match event {
-            Event::Init => {
-                self.list.clear();
-                Batch::new()
-            }
-            Event::InitApply(object) => {
-                let (name, told) = told(&object);
-                self.list.insert(name, told);
-                Batch::new()
-            }
-            Event::InitDone => {
-                self.complete = true;
-                self.known.replace(std::mem::take(&mut self.list))
-            }
-            Event::Apply(object) => {
-                let (name, told) = told(&object);
-                self.known.put(name, told)
-            }
-            Event::Delete(object) => self.known.remove(name_of(&object)),
+    /// Takes in a complete list, as the changes to what was known (S-8).
+    pub(super) fn list(&mut self, items: &[Item<T::Object>]) -> Batch {
+        self.rejected.clear();
+        let all = items.iter().filter_map(|item| self.told(item)).collect();
+        self.complete = true;
+        self.known.replace(all)
+    }
+
+    /// Takes in an object that is new or has changed.
+    pub(super) fn put(&mut self, item: &Item<T::Object>) -> Batch {
+        match self.told(item) {
+            Some((name, told)) => self.known.put(name, told),
+            None => Batch::new(),
         }
+    }
+
+    /// Takes in that an object is gone.
+    pub(super) fn delete(&mut self, item: &Item<T::Object>) -> Batch {
+        let name = item.name();
+        self.rejected.set(&name, false);
+        self.known.remove(name)
     }
 
     /// A list was complete at least once.
@@ -101,18 +100,28 @@ impl<T: ApiKind> Watched<T> {
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
-}
 
-fn told<T: ApiKind>(object: &T::Object) -> (ObjectName, Told<T>) {
-    let name = name_of(object);
-    let told = Told::new(&name, None, &T::convert(&name, object));
-    (name, told)
-}
+    /// How many objects can't be read at present.
+    pub(super) fn rejected(&self) -> usize {
+        self.rejected.len()
+    }
 
-fn name_of(object: &impl Resource) -> ObjectName {
-    let meta = object.meta();
-    ObjectName::new(
-        meta.namespace.clone().unwrap_or_default(),
-        meta.name.clone().unwrap_or_default(),
-    )
+    /// What is to be told of an object. Of one that can't be read what was known stays. None for one without a name that
+    /// can't be read, which is reported at once.
+    fn told(&mut self, item: &Item<T::Object>) -> Option<(ObjectName, Told<T>)> {
+        let name = item.name();
+        self.rejected.set(&name, item.object.is_err());
+        let told = match &item.object {
+            Ok(object) => Told::new(&name, None, &T::convert(&name, object)),
+            Err(error) if name.name.is_empty() => {
+                warn!(
+                    kind = T::NAME,
+                    error, "an object that has no name can't be read and is ignored"
+                );
+                return None;
+            }
+            Err(error) => self.known.unread(&name, error),
+        };
+        Some((name, told))
+    }
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
 use kube::client::Body;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -131,7 +130,7 @@ async fn s_1_and_s_8_the_api_is_listed_watched_and_after_410_listed_anew() {
     let (sender, mut events) = mpsc::channel(16);
     let source = tokio::spawn({
         let client = client(&answers);
-        async move { run(client, "one", sender).await }
+        async move { run(client, "one", sender, &Observed::default()).await }
     });
 
     let first = vec![
