@@ -81,6 +81,8 @@ pub(super) fn api_server(files: &Files, options: &Options) -> Vec<String> {
             files.service_account_public_key()
         ),
         "--allow-privileged=true".into(),
+        // Without it an API server that is asked to end waits a minute for watches, which do not end by themselves.
+        "--shutdown-watch-termination-grace-period=5s".into(),
         "--profiling=false".into(),
     ]
 }
