@@ -2,6 +2,7 @@
 
 mod build_ebpf;
 mod ci;
+mod cluster;
 mod demo;
 mod setup;
 mod step;
@@ -30,6 +31,8 @@ enum Verb {
     BuildEbpf,
     /// Show a web application's Services at work, in network namespaces; --keep leaves it up
     Demo(demo::Options),
+    /// Start or stop a real Kubernetes control plane in a network namespace
+    Cluster(cluster::Options),
     /// Run every level of tests, or only the named ones
     Test(test::Options),
     /// Check formatting and lints, then run every level of tests
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::BuildEbpf => build_ebpf::run().map(drop),
         Verb::Demo(options) => demo::run(&options),
+        Verb::Cluster(options) => cluster::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Ci => ci::run(),
         Verb::Setup(options) => setup::run(&options),

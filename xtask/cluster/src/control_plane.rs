@@ -91,14 +91,15 @@ impl ControlPlane {
     pub fn start(options: Options) -> Result<ControlPlane> {
         let started = Instant::now();
         let sandbox = Sandbox::current()?;
-        let name = unused_name(sandbox);
+        let name = unused_name();
         let authority = Authority::new()?;
         let files = Files::create(&sandbox.directory().join(&name), &authority, &options)?;
         // Before anything is made: this may take minutes.
         for program in Program::ALL {
             program.path()?;
         }
-        let netns = Netns::create(&name)?;
+        let prefix = sandbox.kept_prefix().unwrap_or_default();
+        let netns = Netns::create(&format!("{prefix}{name}"))?;
         let relay = Relay::start_here(
             (Ipv4Addr::LOCALHOST, 0).into(),
             &netns,
@@ -267,13 +268,12 @@ fn stop(daemon: &Mutex<Option<Daemon>>) -> Result<()> {
     lock(daemon).take().map_or(Ok(()), Daemon::stop)
 }
 
-/// A process may have several, and a kept sandbox has a prefix.
-fn unused_name(sandbox: &Sandbox) -> String {
+/// A process may have several.
+fn unused_name() -> String {
     static STARTED: AtomicU32 = AtomicU32::new(0);
-    let prefix = sandbox.kept_prefix().unwrap_or_default();
     match STARTED.fetch_add(1, Ordering::Relaxed) {
-        0 => format!("{prefix}control-plane"),
-        earlier => format!("{prefix}control-plane-{}", earlier + 1),
+        0 => "control-plane".to_owned(),
+        earlier => format!("control-plane-{}", earlier + 1),
     }
 }
 

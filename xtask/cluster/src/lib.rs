@@ -26,6 +26,7 @@
 //! | [`Relay`] | the way from a node's namespace to the API server, which a test can cut |
 //! | [`binaries`] | where the programs are; they are built when missing |
 //! | [`kubelet`] | pods as namespaces |
+//! | [`kept`] | `cargo xtask cluster up` and `down` |
 //! | [`weather`] | a proxy that is as bad as a network and an API server can be |
 
 mod certificates;
@@ -35,6 +36,7 @@ mod progress;
 mod relay;
 
 pub mod binaries;
+pub mod kept;
 pub mod kubelet;
 pub mod weather;
 
