@@ -31,6 +31,17 @@ pub enum Program {
     Kubectl,
 }
 
+/// Makes sure that a control plane can be started and used, building what is missing.
+///
+/// # Errors
+/// Those of [`Program::path`].
+pub fn prepare() -> Result<()> {
+    let mut needed = Program::ALL
+        .into_iter()
+        .filter(|&program| program != Program::Proxy);
+    needed.try_for_each(|program| program.path().map(drop))
+}
+
 impl Program {
     /// All of them.
     pub const ALL: [Program; 6] = [

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, anyhow};
 use lab::{Netns, Sandbox};
 use serde_json::Value;
 
-use crate::binaries::Program;
+use crate::binaries::{self, Program};
 use crate::certificates::Authority;
 use crate::kubeconfig::{self, Identity};
 use crate::progress::say;
@@ -89,15 +89,13 @@ impl ControlPlane {
     /// Without a sandbox, without the programs (see [`Program::path`]), or when one of them ends or does not get
     /// ready; then with the end of its log.
     pub fn start(options: Options) -> Result<ControlPlane> {
-        let started = Instant::now();
         let sandbox = Sandbox::current()?;
+        // Before anything is made: this may take minutes.
+        binaries::prepare()?;
+        let started = Instant::now();
         let name = unused_name();
         let authority = Authority::new()?;
         let files = Files::create(&sandbox.directory().join(&name), &authority, &options)?;
-        // Before anything is made: this may take minutes.
-        for program in Program::ALL {
-            program.path()?;
-        }
         let prefix = sandbox.kept_prefix().unwrap_or_default();
         let netns = Netns::create(&format!("{prefix}{name}"))?;
         let relay = Relay::start_here(

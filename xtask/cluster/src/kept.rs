@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use lab::{Netns, Sandbox};
 
-use crate::binaries::Program;
+use crate::binaries::{self, Program};
 use crate::control_plane::{ControlPlane, Options};
 use crate::progress::say;
 
@@ -22,9 +22,7 @@ const UP: &str = "up";
 /// # Errors
 /// Without root, without the programs, when one is up already, or when it does not come up; then nothing of it stays.
 pub fn up(prefix: &str) -> Result<()> {
-    for program in Program::ALL {
-        program.path()?;
-    }
+    binaries::prepare()?;
     let own = std::env::current_exe().context("cannot find this program")?;
     let mut keeper = Command::new(own)
         .args(["keep", prefix])
