@@ -282,6 +282,13 @@ fn programs_see_their_own_files_and_the_sandboxs_bpffs() -> Result<()> {
         "{output:?}"
     );
     assert_ne!(std::fs::read_to_string("/etc/hostname")?, "pod\n");
+    // The sandbox's directory, with the file's contents in it, is below /run too.
+    let mut covered = pod.netns.command("cat");
+    covered
+        .arg("/etc/hostname")
+        .private_dir("/run")
+        .private_file("/etc/hostname", "covered\n");
+    assert_eq!(covered.output()?.stdout, b"covered\n");
     let mut user = pod.netns.command("sh");
     user.args(["-c", "id -u; id -G; pwd; touch here && ls"])
         .user(65534, 65534)

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use libc::{
@@ -16,8 +16,13 @@ use libc::{
 use super::Mount;
 use crate::sandbox::Sandbox;
 
-/// Mount calls in order.
-pub(super) struct MountPlan(Vec<Call>);
+const NO_TREE: i32 = -1;
+
+/// Mount calls in order. What is to be shown somewhere is taken hold of before any of them covers it.
+pub(super) struct MountPlan {
+    base: Vec<Call>,
+    calls: Vec<Call>,
+}
 
 struct Call {
     source: CString,
@@ -25,11 +30,13 @@ struct Call {
     kind: CString,
     flags: c_ulong,
     data: CString,
+    /// A bind mount's source, once it has been taken hold of; it is closed when the program is executed.
+    tree: AtomicI32,
 }
 
 impl MountPlan {
     pub(super) fn new(sandbox: &Sandbox, mounts: &[Mount]) -> Result<MountPlan> {
-        let mut calls = vec![Call::new(
+        let mut base = vec![Call::new(
             "none".as_ref(),
             "/".as_ref(),
             "none",
@@ -38,7 +45,7 @@ impl MountPlan {
         )?];
         if sandbox.is_private() {
             let flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-            calls.push(Call::new(
+            base.push(Call::new(
                 "proc".as_ref(),
                 "/proc".as_ref(),
                 "proc",
@@ -46,6 +53,7 @@ impl MountPlan {
                 "",
             )?);
         }
+        let mut calls = Vec::new();
         for mount in mounts {
             match mount {
                 Mount::Bind {
@@ -82,32 +90,14 @@ impl MountPlan {
                 }
             }
         }
-        Ok(MountPlan(calls))
+        Ok(MountPlan { base, calls })
     }
 
     /// Makes the mounts in the calling process. Safe between fork and exec.
     pub(super) fn apply(&self) -> io::Result<()> {
-        for call in &self.0 {
-            let data = if call.data.is_empty() {
-                ptr::null()
-            } else {
-                call.data.as_ptr()
-            };
-            // SAFETY: all pointers are to NUL-terminated strings that live as long as `self`.
-            let result = unsafe {
-                libc::mount(
-                    call.source.as_ptr(),
-                    call.target.as_ptr(),
-                    call.kind.as_ptr(),
-                    call.flags,
-                    data.cast(),
-                )
-            };
-            if result != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
+        self.base.iter().try_for_each(Call::make)?;
+        self.calls.iter().try_for_each(Call::take_source)?;
+        self.calls.iter().try_for_each(Call::make)
     }
 }
 
@@ -119,7 +109,66 @@ impl Call {
             kind: CString::new(kind)?,
             flags,
             data: CString::new(data)?,
+            tree: AtomicI32::new(NO_TREE),
         })
+    }
+
+    fn take_source(&self) -> io::Result<()> {
+        if self.flags & !MS_REC != MS_BIND {
+            return Ok(());
+        }
+        let recursive = if self.flags & MS_REC == 0 {
+            0
+        } else {
+            libc::AT_RECURSIVE as u32
+        };
+        let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | recursive;
+        let source = self.source.as_ptr();
+        // SAFETY: a NUL-terminated string that lives as long as `self`.
+        let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, source, flags) };
+        if tree < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.tree.store(tree as i32, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn make(&self) -> io::Result<()> {
+        let tree = self.tree.load(Ordering::Relaxed);
+        let result = if tree == NO_TREE {
+            let data = if self.data.is_empty() {
+                ptr::null()
+            } else {
+                self.data.as_ptr()
+            };
+            // SAFETY: all pointers are to NUL-terminated strings that live as long as `self`.
+            let result = unsafe {
+                libc::mount(
+                    self.source.as_ptr(),
+                    self.target.as_ptr(),
+                    self.kind.as_ptr(),
+                    self.flags,
+                    data.cast(),
+                )
+            };
+            libc::c_long::from(result)
+        } else {
+            // SAFETY: as above, and the descriptor is open.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_move_mount,
+                    tree,
+                    c"".as_ptr(),
+                    libc::AT_FDCWD,
+                    self.target.as_ptr(),
+                    libc::MOVE_MOUNT_F_EMPTY_PATH,
+                )
+            }
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 }
 
