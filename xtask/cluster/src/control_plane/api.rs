@@ -36,6 +36,11 @@ impl ControlPlane {
         )?)
     }
 
+    /// The kubeconfig of [`ControlPlane::client`].
+    pub(crate) fn kubeconfig_here(&self) -> Result<serde_json::Value> {
+        self.kubeconfig_value(&Identity::Admin, self.relay.address())
+    }
+
     /// A token for a service account, as the kubelet gets it for a pod; good for an hour.
     ///
     /// # Errors
