@@ -19,5 +19,9 @@ map_type! {
         pub agent_pid: u32,
         /// Clock ticks (jiffies) per second of this kernel.
         pub ticks_per_second: u32,
+        /// What the agent made of the node's own sockets: the number of a [`SocketLb`](crate::socket::SocketLb).
+        pub socket_lb: u32,
+        /// 0.
+        pub reserved: u32,
     }
 }

@@ -5,7 +5,7 @@
 /// Version of everything that is pinned. It is part of the pin path, so that programs and agents of different layouts
 /// never meet. Bump it whenever a shared struct, a map's type or the meaning of a field changes: a test holds the
 /// fingerprint of all of them against this number.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// The names of the maps, at most 15 bytes: the kernel cuts longer ones.
 pub mod name {
@@ -31,9 +31,11 @@ pub mod name {
     pub const SERVICES: &str = "services";
     /// What the agent keeps across its own restarts.
     pub const CONFIG: &str = "config";
+    /// Which frontends sockets asked for.
+    pub const SOCKET_PEERS: &str = "socket_peers";
 
     /// All of them.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -45,6 +47,7 @@ pub mod name {
         COUNTERS,
         SERVICES,
         CONFIG,
+        SOCKET_PEERS,
     ];
     const _: () = {
         let mut i = 0;
@@ -67,6 +70,8 @@ pub mod limit {
     pub const SERVICES: u32 = 65_536;
     /// Conntrack entries of one family. A flow takes two entries, four where a backend reaches itself.
     pub const CONNTRACK: u32 = 262_144;
+    /// Sockets of which it is remembered which frontend they asked for.
+    pub const SOCKETS: u32 = 65_536;
 }
 
 /// A struct that lives in a map: plain bytes without padding.
@@ -132,6 +137,7 @@ pub(crate) use map_type;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::{SocketKey, SocketPeer};
     use crate::{backend::Backend, config::Config, conntrack, frontend, service::ServiceName};
 
     type V4 = [u8; 4];
@@ -160,6 +166,8 @@ mod tests {
         describe::<conntrack::Flow<V6>>(&mut layout);
         describe::<ServiceName>(&mut layout);
         describe::<Config>(&mut layout);
+        describe::<SocketKey>(&mut layout);
+        describe::<SocketPeer>(&mut layout);
         layout.push_str(&format!(
             "slots {} vip_filter {}\n",
             crate::frontend::SLOTS_PER_ELEMENT,
@@ -171,10 +179,10 @@ mod tests {
         });
         assert_eq!(
             (LAYOUT, fingerprint),
-            (1, FINGERPRINT),
+            (2, FINGERPRINT),
             "a shared struct changed: bump layout::LAYOUT and set both numbers of this test\n{layout}"
         );
     }
 
-    const FINGERPRINT: u64 = 15_206_061_241_661_718_373;
+    const FINGERPRINT: u64 = 10_880_036_068_973_515_997;
 }

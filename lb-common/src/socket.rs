@@ -133,6 +133,49 @@ impl SocketPeer {
     }
 }
 
+/// What an agent made of the node's own sockets; the number is what `config` holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum SocketLb {
+    /// No agent has said.
+    Unknown = 0,
+    /// Sockets of the agent's network namespace are served.
+    Host = 1,
+    /// Sockets of all network namespaces are served.
+    All = 2,
+    /// A flag says that none is.
+    Off = 3,
+    /// There is no cgroup v2 hierarchy, or none that the agent can see the root of.
+    NoCgroup = 4,
+    /// The kernel does not tell which network namespace is the agent's.
+    NoNamespace = 5,
+    /// The kernel refuses the programs.
+    Refused = 6,
+    /// The programs can't be attached to the cgroup.
+    NotAttached = 7,
+}
+
+impl SocketLb {
+    const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::Host,
+        Self::All,
+        Self::Off,
+        Self::NoCgroup,
+        Self::NoNamespace,
+        Self::Refused,
+        Self::NotAttached,
+    ];
+
+    /// What a number stands for; one that no version wrote says nothing.
+    pub fn from_number(number: u32) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|state| *state as u32 == number)
+            .unwrap_or(Self::Unknown)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,8 @@ mod reject;
 mod scratch;
 #[cfg(target_arch = "bpf")]
 mod skb;
+#[cfg(target_arch = "bpf")]
+mod sockets;
 
 /// There is nothing to run on the host: the object is built by `cargo xtask build-ebpf`.
 #[cfg(not(target_arch = "bpf"))]

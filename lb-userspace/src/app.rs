@@ -4,6 +4,7 @@
 //! follows from it, the device follower attaches the programs. When it ends, for whatever reason, the data plane goes on.
 
 mod problems;
+mod sockets;
 
 use std::future::pending;
 use std::path::PathBuf;
@@ -16,7 +17,9 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::datapath::{Attach, Datapath, Links, Loader, Lock, PinOutcome, PinPaths, object};
+use crate::datapath::{
+    Attach, Cgroup, Datapath, Links, Loader, Lock, PinOutcome, PinPaths, SocketConfig, object,
+};
 use crate::devices::{DeviceFollower, DeviceWatcher, Selector};
 use crate::maps::bpf::{Access, BpfMaps};
 use crate::maps::{Limits, Maps, Op};
@@ -27,6 +30,7 @@ use crate::reconciler::Reconciler;
 use crate::source::kubernetes::ApiServer;
 use crate::source::{Batch, Observed, SourceEvent, kubernetes, manifests};
 use problems::Problems;
+use sockets::Sockets;
 
 /// Batches that may wait between the source and the reconciler.
 const WAITING_BATCHES: usize = 64;
@@ -48,6 +52,8 @@ pub struct Config {
     pub attach: Attach,
     /// How much the maps are to hold.
     pub limits: Limits,
+    /// Whose sockets are served, and through which cgroup.
+    pub sockets: SocketConfig,
 }
 
 /// Where the cluster's objects come from.
@@ -65,7 +71,7 @@ pub enum Source {
 /// If it can't start: a missing capability, mount or kernel feature, a broken kubeconfig, another agent on the same pins.
 /// Once it runs, only devices that can't be followed any more end it.
 pub async fn run(config: Config) -> Result<()> {
-    check(&config)?;
+    let cgroup = check(&config)?;
     let paths = PinPaths::new(&config.bpffs);
     // Two agents on the same pins would undo each other's writes.
     let _lock = Lock::take(&paths)?;
@@ -73,6 +79,7 @@ pub async fn run(config: Config) -> Result<()> {
         object: object::embedded()?,
         paths: &paths,
         limits: config.limits,
+        sockets: config.sockets.scope.filter(|_| cgroup.is_found()),
     }
     .load()
     .context("cannot load the data plane")?;
@@ -80,6 +87,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut reconciler = Reconciler::start(maps).context("cannot read the maps")?;
     let generation = sign_on(&mut reconciler)?;
 
+    let mut sockets = Sockets::new(&config.sockets, &cgroup, &mut datapath, paths.clone());
     let links = Links::new(datapath.programs().try_clone()?, paths, config.attach)?;
     let watcher = DeviceWatcher::new(config.devices.clone())?;
     let follower = DeviceFollower::new(watcher, links.into());
@@ -105,6 +113,7 @@ pub async fn run(config: Config) -> Result<()> {
         index: Index::new(&config.node_name),
         reconciler,
         problems: Problems::default(),
+        has_written: false,
     };
     // Maps that hold what an earlier agent wrote serve new devices at once; empty ones must be filled first.
     let mut serving = generation > 0 && is_reused(&datapath);
@@ -132,11 +141,21 @@ pub async fn run(config: Config) -> Result<()> {
                 datapath.carry_over_again();
                 carried_over = true;
             }
-            _ = collect.tick() => stage.collect(),
+            () = until(sockets.look_at()) => sockets.look(),
+            _ = collect.tick() => {
+                stage.collect();
+                sockets.look_after(&mut stage.reconciler);
+            }
+        }
+        if std::mem::take(&mut stage.has_written) {
+            sockets.backends_changed();
         }
         if !serving && stage.index.is_synced() {
             serving = true;
             info!("Services are written, devices get their programs");
+        }
+        if serving {
+            sockets.serve(&mut stage.reconciler);
         }
     }
     info!("stopped; the data plane goes on");
@@ -148,6 +167,8 @@ struct Stage {
     index: Index,
     reconciler: Reconciler<BpfMaps>,
     problems: Problems,
+    /// Something was written since this was last asked.
+    has_written: bool,
 }
 
 impl Stage {
@@ -183,6 +204,7 @@ impl Stage {
             self.reconciler.reconcile_known(now)
         };
         if outcome.changed > 0 {
+            self.has_written = true;
             info!(writes = outcome.changed, "wrote Services");
         }
         self.problems
@@ -215,8 +237,9 @@ fn ignored_affinity(name: &ObjectName, service: Option<&Service>) -> Vec<String>
     asked_for.then(sentence).into_iter().collect()
 }
 
-fn check(config: &Config) -> Result<()> {
-    let findings = preflight::evaluate(&preflight::gather(&config.bpffs, config.attach)?);
+fn check(config: &Config) -> Result<Cgroup> {
+    let facts = preflight::gather(&config.bpffs, config.attach, &config.sockets)?;
+    let findings = preflight::evaluate(&facts);
     let (fatal, rest): (Vec<_>, Vec<_>) = findings
         .iter()
         .partition(|finding| finding.severity == preflight::Severity::Fatal);
@@ -228,7 +251,7 @@ fn check(config: &Config) -> Result<()> {
         let sentences: Vec<&str> = fatal.iter().map(|it| it.sentence.as_str()).collect();
         bail!("the agent can't start: {}", sentences.join("; "));
     }
-    Ok(())
+    Ok(facts.cgroup)
 }
 
 /// Notes in the config which agent runs, and returns how often the desired state was written before.

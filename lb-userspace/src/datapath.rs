@@ -5,11 +5,13 @@
 //! except for the agent's own [`config`](lb_common::config::Config).
 //!
 //! The order at start: [`Loader::load`] checks the pinned maps, loads the programs and takes the maps over; the maps are
-//! filled; then [`Links::attach`] replaces the programs on each device in place; last [`Datapath::carry_over_again`].
+//! filled; then [`Links::attach`] replaces the programs on each device in place, and [`SocketBalancer::serve`] those of the
+//! node's own sockets; last [`Datapath::carry_over_again`].
 
 pub mod object;
 
 mod bpf;
+mod cgroup;
 mod cleanup;
 mod links;
 mod load;
@@ -18,6 +20,10 @@ mod memlock;
 mod pins;
 mod ticks;
 
+pub use cgroup::{
+    AttachedHooks, Cgroup, CgroupError, Hook, Hooks, SocketBalancer, SocketConfig, SocketPrograms,
+    StaleSockets, attached_hooks,
+};
 pub use cleanup::{Cleanup, CleanupError, cleanup};
 pub use links::{
     Attach, AttachPoint, Change, Holder, LinkError, Links, Mechanism, Side, attach_points,

@@ -89,6 +89,8 @@ pub trait Maps {
     /// Shows every conntrack entry once to `visit`. The data plane goes on writing: entries made or deleted meanwhile
     /// may or may not be shown. What an incomplete walk has not shown may exist all the same.
     fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError>;
+    /// How many sockets are remembered.
+    fn socket_peers(&self) -> Result<u64, MapError>;
     /// The counters, summed over all CPUs, by the number of their reason.
     fn counters(&self) -> Result<Vec<u64>, MapError>;
     /// How many entries there is room for.

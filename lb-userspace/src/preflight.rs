@@ -12,7 +12,7 @@ use std::fmt;
 pub use facts::{Bpffs, BpffsState, Capabilities, Facts, Features, Probe};
 pub use gather::gather;
 
-use crate::datapath::{Attach, Memlock};
+use crate::datapath::{Attach, Cgroup, Memlock};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -66,7 +66,7 @@ pub fn evaluate(facts: &Facts) -> Vec<Finding> {
     findings.extend(bpffs(&facts.bpffs));
     findings.extend(memlock(facts.memlock));
     findings.extend(features(facts));
-    findings.extend(cgroup2(facts));
+    findings.extend(cgroup(&facts.cgroup));
     findings.sort_by_key(|finding| finding.severity);
     findings
 }
@@ -161,13 +161,25 @@ fn features(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn cgroup2(facts: &Facts) -> Option<Finding> {
-    facts.cgroup2.is_none().then(|| {
-        Finding::degraded(
-            "no cgroup v2 hierarchy is mounted: pods are served all the same, but programs for the node's own processes have \
-             nowhere to attach; mount one with `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified`",
-        )
-    })
+fn cgroup(cgroup: &Cgroup) -> Option<Finding> {
+    let remedy = "or say --socket-lb=off; pods are served all the same";
+    let sentence = match cgroup {
+        Cgroup::Unwanted | Cgroup::Found(_) => return None,
+        Cgroup::Unmounted => format!(
+            "no cgroup v2 hierarchy is mounted, so the node's own processes are not served: mount one with `mount -t cgroup2 \
+             cgroup2 /sys/fs/cgroup/unified`, {remedy}"
+        ),
+        Cgroup::NotTheRoot(path) => format!(
+            "the cgroup v2 hierarchy at {} shows this container's own cgroup alone, so the node's own processes are not served: \
+             pass the host's hierarchy into the container and name it with --cgroup, {remedy}",
+            path.display()
+        ),
+        Cgroup::Foreign(path) => format!(
+            "{} is no cgroup of a cgroup v2 hierarchy, so the node's own processes are not served: correct --cgroup, {remedy}",
+            path.display()
+        ),
+    };
+    Some(Finding::degraded(sentence))
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use lb_common::layout::limit;
+use lb_common::pipeline::socket::Scope;
 use tracing_subscriber::EnvFilter;
 
 use crate::app::{self, Config, Source};
-use crate::datapath::Attach;
+use crate::datapath::{Attach, SocketConfig};
 use crate::devices::Selector;
 use crate::maps::Limits;
 use crate::source::kubernetes::ApiServer;
@@ -46,6 +47,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOW", value_enum, default_value_t = AttachArg::Auto)]
     attach: AttachArg,
 
+    /// Whose processes reach VIPs, beside those in pods: their sockets are given a backend when they connect or send.
+    #[arg(long, value_name = "WHOSE", value_enum, env = "LB_SOCKET_LB", default_value_t = SocketLbArg::Host)]
+    socket_lb: SocketLbArg,
+
+    /// The cgroup (v2) whose processes are served by --socket-lb; by default the root of the hierarchy, which all processes
+    /// of the node belong to.
+    #[arg(long, value_name = "PATH", env = "LB_CGROUP")]
+    cgroup: Option<PathBuf>,
+
     /// Room for frontends of one family: one for each port of a Service, one for each VIP.
     #[arg(long, value_name = "N", default_value_t = limit::FRONTENDS)]
     max_frontends: u32,
@@ -67,6 +77,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = limit::CONNTRACK)]
     max_conntrack: u32,
 
+    /// Room for sockets of the node's own processes of which it is remembered which VIP they asked for.
+    #[arg(long, value_name = "N", default_value_t = limit::SOCKETS)]
+    max_sockets: u32,
+
     /// What to log, as in `info` or `info,lb_userspace::reconciler=debug`.
     #[arg(long, value_name = "FILTER", env = "LB_LOG", default_value = "info")]
     log: String,
@@ -80,6 +94,17 @@ enum AttachArg {
     Tcx,
     /// By filters of the clsact queueing discipline.
     Clsact,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum SocketLbArg {
+    /// Processes of the agent's network namespace: the kubelet, hostNetwork pods.
+    Host,
+    /// All processes of the node, so that pods' packets need no translation. What looks at a pod's connections from within
+    /// the pod, as sidecars do, sees the backend then.
+    All,
+    /// No process.
+    Off,
 }
 
 pub(super) fn run(args: Args, bpffs: PathBuf) -> Result<()> {
@@ -124,6 +149,15 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             slots: args.max_slots,
             services: args.max_services,
             conntrack: args.max_conntrack,
+            sockets: args.max_sockets,
+        },
+        sockets: SocketConfig {
+            scope: match args.socket_lb {
+                SocketLbArg::Host => Some(Scope::Host),
+                SocketLbArg::All => Some(Scope::All),
+                SocketLbArg::Off => None,
+            },
+            cgroup: args.cgroup,
         },
     })
 }

@@ -35,7 +35,10 @@ pub(super) fn status(bpffs: &Path, output: Output) -> Result<()> {
     let devices =
         datapath::attach_points(&paths).context("cannot tell which devices have programs")?;
     let agent_running = datapath::is_held(&paths).context("cannot tell whether an agent runs")?;
-    print(&view::status(&maps, devices, agent_running)?, output)
+    let programs = datapath::attached_hooks(&paths)
+        .context("cannot tell which programs of sockets are attached")?;
+    let status = view::status(&maps, devices, agent_running)?;
+    print(&status.with_socket_programs(programs), output)
 }
 
 pub(super) fn services(bpffs: &Path, output: Output) -> Result<()> {

@@ -4,6 +4,7 @@
 //! structs below are the parts of `union bpf_attr` and of the info structs in the kernel's `include/uapi/linux/bpf.h`
 //! that the calls need; the kernel takes a shorter `attr` as one that ends in zeros.
 
+mod cgroup_link;
 mod raw_map;
 
 use std::{
@@ -20,6 +21,7 @@ use nix::libc;
 
 use crate::maps::Shape;
 
+pub(super) use cgroup_link::{CgroupLink, cgroup_link, cgroup_link_create};
 pub(super) use raw_map::{RawMap, Write};
 
 const OBJ_PIN: u32 = 6;

@@ -8,13 +8,20 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use aya::{Ebpf, EbpfError, EbpfLoader, maps::Map, programs::SchedClassifier};
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::Map,
+    programs::{ProgramFd, ProgramInfo, SchedClassifier},
+};
 use lb_common::layout::name;
+use lb_common::pipeline::socket::Scope;
+use lb_common::socket::SocketLb;
 use thiserror::Error;
 use tracing::{info, warn};
 
 use super::{
     bpf,
+    cgroup::{self, Globals, SocketPrograms},
     object::{self, ObjectError},
     pins::{self, CarryOver, CopyReport, PinError, PinOutcome, PinPaths, PinState, Prepared},
     raise_memlock,
@@ -93,6 +100,8 @@ pub struct Loader<'a> {
     pub paths: &'a PinPaths,
     /// How much the maps are to hold.
     pub limits: Limits,
+    /// Whose sockets are to be served; none if no socket is.
+    pub sockets: Option<Scope>,
 }
 
 /// The loaded programs and their maps. Dropping it takes nothing off a device and removes no pin.
@@ -104,6 +113,7 @@ pub struct Datapath {
     other_layouts: Vec<u32>,
     ticks: Ticks,
     carry_over: Vec<CarryOver>,
+    sockets: Option<Result<SocketPrograms, SocketLb>>,
 }
 
 /// The programs of a workload device.
@@ -125,6 +135,28 @@ pub struct LoadedProgram {
     /// Instructions that the verifier walked through; none before Linux 5.16.
     pub verified_instructions: Option<u32>,
     fd: OwnedFd,
+}
+
+impl LoadedProgram {
+    /// What is known of a program that was just loaded.
+    pub(super) fn of(
+        name: &'static str,
+        info: ProgramInfo,
+        fd: &ProgramFd,
+    ) -> Result<Self, LoadError> {
+        if info.btf_id().is_none() {
+            return Err(LoadError::NoBtf(format!("the program {name}")));
+        }
+        Ok(Self {
+            name,
+            id: info.id(),
+            verified_instructions: info.verified_instruction_count(),
+            fd: fd
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(failed("keep a handle to a program"))?,
+        })
+    }
 }
 
 impl AsFd for LoadedProgram {
@@ -182,7 +214,9 @@ impl Loader<'_> {
             .map_or_else(secret::random, Ok)
             .map_err(failed("get random bytes"))?;
 
-        let mut ebpf = self.load_object(&demanded, secret, ticks.per_second())?;
+        let sockets = Globals::gather(self.sockets);
+        let mut ebpf =
+            self.load_object(&demanded, secret, ticks.per_second(), sockets.as_ref().ok())?;
         check_maps(&ebpf, &demanded)?;
         secret::keep(map_fd(&ebpf, name::CONFIG), secret, ticks.per_second())
             .map_err(failed("write the config map"))?;
@@ -191,6 +225,7 @@ impl Loader<'_> {
             from_workload: load_program(&mut ebpf, FROM_WORKLOAD)?,
             to_workload: load_program(&mut ebpf, TO_WORKLOAD)?,
         };
+        let sockets = sockets.and_then(|_| cgroup::load(&mut ebpf));
         for program in programs.all() {
             info!(
                 program = program.name,
@@ -206,6 +241,7 @@ impl Loader<'_> {
             other_layouts,
             ticks,
             carry_over,
+            sockets: Some(sockets),
         })
     }
 
@@ -214,12 +250,16 @@ impl Loader<'_> {
         demanded: &BTreeMap<&'static str, Shape>,
         secret: u64,
         ticks_per_second: u32,
+        sockets: Option<&Globals>,
     ) -> Result<Ebpf, LoadError> {
         let mut loader = EbpfLoader::new();
         for (name, shape) in demanded {
             loader
                 .map_pin_path(name, self.paths.map(name))
                 .map_max_entries(name, shape.max_entries);
+        }
+        if let Some(sockets) = sockets {
+            sockets.set(&mut loader);
         }
         loader
             .override_global("SECRET", &secret, true)
@@ -253,6 +293,11 @@ impl Datapath {
     /// A map by its name in [`lb_common::layout::name`], for its one writer. None the second time.
     pub fn take_map(&mut self, name: &str) -> Option<Map> {
         self.ebpf.take_map(name)
+    }
+
+    /// The programs of sockets, or why there are none; for their one user.
+    pub fn take_socket_programs(&mut self) -> Result<SocketPrograms, SocketLb> {
+        self.sockets.take().unwrap_or(Err(SocketLb::Off))
     }
 
     /// Copies the flows that came into maps of an old size while their programs were still running. To be called once
@@ -375,18 +420,9 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<LoadedProgram, Lo
         .try_into()
         .map_err(refused)?;
     program.load().map_err(refused)?;
-    let info = program.info().map_err(refused)?;
-    if info.btf_id().is_none() {
-        return Err(LoadError::NoBtf(format!("the program {name}")));
-    }
-    let fd = program.fd().map_err(refused)?;
-    Ok(LoadedProgram {
+    LoadedProgram::of(
         name,
-        id: info.id(),
-        verified_instructions: info.verified_instruction_count(),
-        fd: fd
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(failed("keep a handle to a program"))?,
-    })
+        program.info().map_err(refused)?,
+        program.fd().map_err(refused)?,
+    )
 }

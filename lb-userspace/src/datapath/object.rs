@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aya_obj::{Object, ParseError};
+use aya_obj::{Object, ParseError, ProgramSection};
 use thiserror::Error;
 
 use crate::maps::Shape;
@@ -65,7 +65,8 @@ pub fn map_shapes(object: &[u8]) -> Result<BTreeMap<&'static str, Shape>, Object
         .collect()
 }
 
-/// The numbers of the kernel helpers that an object calls (`enum bpf_func_id`).
+/// The numbers of the kernel helpers that the programs of devices call (`enum bpf_func_id`). Those of sockets may be
+/// missing, and are not among them.
 ///
 /// # Errors
 /// If the object can't be read.
@@ -73,9 +74,17 @@ pub fn helpers(object: &[u8]) -> Result<BTreeSet<u32>, ObjectError> {
     /// BPF_JMP | BPF_CALL.
     const CALL: u8 = 0x85;
     let object = parse(object)?;
+    let of_sockets: BTreeSet<usize> = object
+        .programs
+        .values()
+        .filter(|program| matches!(program.section, ProgramSection::CgroupSockAddr { .. }))
+        .map(|program| program.section_index)
+        .collect();
     Ok(object
         .functions
-        .values()
+        .iter()
+        .filter(|((section, _), _)| !of_sockets.contains(section))
+        .map(|(_, function)| function)
         .flat_map(|function| &function.instructions)
         // Another source register than 0 is a call inside the object.
         .filter(|instruction| instruction.code == CALL && instruction.src_reg() == 0)

@@ -19,6 +19,7 @@ use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::name;
 use lb_common::service::ServiceName;
+use lb_common::socket::{SocketKey, SocketPeer};
 use lb_common::{reason, vip_filter};
 
 use crate::maps::row::{V4, V6};
@@ -43,6 +44,7 @@ pub struct BpfMaps {
     vip_filter: Mapped,
     counters: PerCpuArray<MapData, u64>,
     config: Array<MapData, Wire<Config>>,
+    socket_peers: Table<SocketKey, SocketPeer>,
 }
 
 impl BpfMaps {
@@ -64,6 +66,7 @@ impl BpfMaps {
             vip_filter: pins.mapped(name::VIP_FILTER)?,
             counters: pins.typed(name::COUNTERS, |data| Map::PerCpuArray(data).try_into())?,
             config: pins.typed(name::CONFIG, |data| Map::Array(data).try_into())?,
+            socket_peers: pins.table(name::SOCKET_PEERS)?,
         })
     }
 
@@ -158,6 +161,13 @@ impl Maps for BpfMaps {
         Ok(v4.and(v6))
     }
 
+    fn socket_peers(&self) -> Result<u64, MapError> {
+        let mut rows = 0;
+        // What an incomplete walk has seen is near enough.
+        let _ = self.socket_peers.walk(&mut |_, _| rows += 1)?;
+        Ok(rows)
+    }
+
     fn counters(&self) -> Result<Vec<u64>, MapError> {
         (0..reason::COUNT)
             .map(|index| match self.counters.get(&index, 0) {
@@ -183,6 +193,7 @@ impl Maps for BpfMaps {
                 .conntrack_v4
                 .max_entries()
                 .min(self.conntrack_v6.max_entries()),
+            sockets: self.socket_peers.max_entries(),
         }
     }
 

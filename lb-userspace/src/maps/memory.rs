@@ -194,6 +194,10 @@ impl Maps for Memory {
         Ok(self.conntrack_walk)
     }
 
+    fn socket_peers(&self) -> Result<u64, MapError> {
+        Ok(0)
+    }
+
     fn counters(&self) -> Result<Vec<u64>, MapError> {
         Ok(self.counters.clone())
     }

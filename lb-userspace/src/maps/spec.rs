@@ -10,6 +10,7 @@ use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::name;
 use lb_common::service::ServiceName;
+use lb_common::socket::{SocketKey, SocketPeer};
 use lb_common::{reason, vip_filter};
 
 use crate::maps::row::{V4, V6};
@@ -69,7 +70,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 11] {
+pub fn all(limits: &Limits) -> [MapSpec; 12] {
     let id = size::<u32>();
     [
         hash(
@@ -127,6 +128,12 @@ pub fn all(limits: &Limits) -> [MapSpec; 11] {
         },
         hash(name::SERVICES, id, size::<ServiceName>(), limits.services),
         array(name::CONFIG, size::<Config>(), 1),
+        lru(
+            name::SOCKET_PEERS,
+            size::<SocketKey>(),
+            size::<SocketPeer>(),
+            limits.sockets,
+        ),
     ]
 }
 

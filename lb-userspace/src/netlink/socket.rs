@@ -1,4 +1,4 @@
-//! A route netlink socket of the calling thread's network namespace: requests and their answers, or notifications.
+//! A netlink socket of the calling thread's network namespace: requests and their answers, or notifications.
 
 use std::{
     io,
@@ -51,17 +51,22 @@ impl Socket {
                     | libc::RTMGRP_IPV6_IFADDR,
             ),
         };
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            flags,
-            SockProtocol::NetlinkRoute,
-        )?;
+        let fd = netlink(flags, SockProtocol::NetlinkRoute)?;
         if mask != 0 {
             // More than rmem_max takes CAP_NET_ADMIN; with less, an overflow comes sooner and is dealt with.
             let _ = setsockopt(&fd, sockopt::RcvBufForce, &WAITING);
         }
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, mask as u32))?;
+        Ok(Self {
+            fd,
+            sequence: AtomicU32::new(1),
+        })
+    }
+
+    /// Opens a socket for questions about sockets (sock_diag(7)).
+    pub(crate) fn open_diagnosis() -> io::Result<Self> {
+        let fd = netlink(SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         Ok(Self {
             fd,
             sequence: AtomicU32::new(1),
@@ -150,6 +155,10 @@ impl Socket {
             ))
         })
     }
+}
+
+fn netlink(flags: SockFlag, protocol: SockProtocol) -> nix::Result<OwnedFd> {
+    socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)
 }
 
 impl AsFd for Socket {

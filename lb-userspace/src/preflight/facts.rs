@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::datapath::{Attach, Memlock};
+use crate::datapath::{Attach, Cgroup, Memlock};
 
 /// Everything that the verdict depends on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,8 +15,8 @@ pub struct Facts {
     pub capabilities: Capabilities,
     /// The BPF file system that pins are to go to.
     pub bpffs: Bpffs,
-    /// Where the cgroup v2 hierarchy is mounted.
-    pub cgroup2: Option<PathBuf>,
+    /// The cgroup that the node's own processes are served through.
+    pub cgroup: Cgroup,
     /// The limit on locked memory, if this kernel charges maps to it.
     pub memlock: Memlock,
     /// What the kernel can do, none where the process may not ask.

@@ -18,17 +18,20 @@ use nix::{
 };
 
 use super::{Bpffs, BpffsState, Facts, Features, Probe, parse};
-use crate::datapath::{Attach, Memlock, object, raise_memlock, tcx_is_supported};
+use crate::datapath::{
+    Attach, Cgroup, Memlock, SocketConfig, object, raise_memlock, tcx_is_supported,
+};
 
 /// Lets user space map an array (`include/uapi/linux/bpf.h`).
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// The facts of the calling thread on this machine, for pins in the given BPF file system. Threads that are started later
+/// The facts of the calling thread on this machine, for pins in the given BPF file system and the sockets that are to be
+/// served. Threads that are started later
 /// have the same capabilities and mounts.
 ///
 /// # Errors
 /// If `/proc` is not there to be read.
-pub fn gather(bpffs: &Path, attach: Attach) -> io::Result<Facts> {
+pub fn gather(bpffs: &Path, attach: Attach, sockets: &SocketConfig) -> io::Result<Facts> {
     let read = |path: &str| {
         fs::read_to_string(path)
             .map_err(|e| io::Error::new(e.kind(), format!("cannot read {path}: {e}")))
@@ -50,7 +53,13 @@ pub fn gather(bpffs: &Path, attach: Attach) -> io::Result<Facts> {
             path: bpffs.into(),
             state: bpffs_state(bpffs),
         },
-        cgroup2: parse::cgroup2_mount(&read("/proc/thread-self/mountinfo")?),
+        cgroup: match sockets.scope {
+            None => Cgroup::Unwanted,
+            Some(_) => {
+                let mounted = parse::cgroup2_mount(&read("/proc/thread-self/mountinfo")?);
+                Cgroup::find(sockets.cgroup.as_deref(), mounted.as_deref())
+            }
+        },
         memlock: if may_ask {
             charged(limit)
         } else {

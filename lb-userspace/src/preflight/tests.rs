@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 use super::*;
 
 /// A machine on which nothing is missing.
@@ -12,7 +10,7 @@ fn good() -> Facts {
             path: "/sys/fs/bpf".into(),
             state: BpffsState::Mounted,
         },
-        cgroup2: Some(PathBuf::from("/sys/fs/cgroup")),
+        cgroup: Cgroup::Found("/sys/fs/cgroup".into()),
         memlock: Memlock::Unlimited,
         features: Some(Features {
             needed: vec![
@@ -166,15 +164,27 @@ fn locked_memory_that_is_limited_comes_with_the_limit() {
 
 #[test]
 fn a_missing_cgroup_v2_only_degrades() {
+    for (cgroup, remedy) in [
+        (Cgroup::Unmounted, "mount -t cgroup2"),
+        (
+            Cgroup::NotTheRoot("/sys/fs/cgroup".into()),
+            "/sys/fs/cgroup shows",
+        ),
+        (Cgroup::Foreign("/tmp".into()), "/tmp is no cgroup"),
+    ] {
+        let facts = Facts { cgroup, ..good() };
+        let says = ["cgroup v2", remedy, "--socket-lb=off"];
+        check(facts, Severity::Degraded, &says);
+    }
+}
+
+#[test]
+fn no_cgroup_is_missed_where_none_is_wanted() {
     let facts = Facts {
-        cgroup2: None,
+        cgroup: Cgroup::Unwanted,
         ..good()
     };
-    check(
-        facts,
-        Severity::Degraded,
-        &["cgroup v2", "mount -t cgroup2"],
-    );
+    assert_eq!(evaluate(&facts), []);
 }
 
 #[test]
@@ -191,7 +201,7 @@ fn a_binary_without_its_object_says_how_to_get_one() {
 fn everything_that_is_wrong_is_told_at_once_the_fatal_first() {
     let facts = Facts {
         capabilities: Capabilities(0),
-        cgroup2: None,
+        cgroup: Cgroup::Unmounted,
         features: None,
         ..with_bpffs(BpffsState::Missing)
     };

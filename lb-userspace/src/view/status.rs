@@ -7,11 +7,12 @@ use std::fmt;
 use jiff::Timestamp;
 use lb_common::layout::{LAYOUT, name};
 use lb_common::reason::Reason;
+use lb_common::socket::SocketLb;
 use lb_common::vip_filter;
 use serde::Serialize;
 
 use super::columns;
-use crate::datapath::{AttachPoint, Holder};
+use crate::datapath::{AttachPoint, AttachedHooks, Holder};
 use crate::maps::{MapError, Maps};
 use crate::model::Family;
 
@@ -30,12 +31,25 @@ pub struct Status {
     pub generation: u64,
     /// Unix time in seconds of the last one, 0 if there was none.
     pub synced_at: u64,
+    /// The sockets of the node's own processes.
+    pub sockets: SocketsView,
     /// How full the maps are.
     pub maps: Vec<FillView>,
     /// The devices that have the programs, or had them until they went.
     pub devices: Vec<AttachPoint>,
     /// Packets by reason, without those that did not occur.
     pub counters: Vec<CounterView>,
+}
+
+/// What becomes of the sockets of the node's own processes.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub struct SocketsView {
+    /// `host`, `all`, or why none is served.
+    pub state: &'static str,
+    /// Whether an agent has said that it serves some.
+    pub served: bool,
+    /// The programs that are attached.
+    pub programs: AttachedHooks,
 }
 
 /// How full a map is.
@@ -64,7 +78,7 @@ pub struct CounterView {
     pub packets: u64,
 }
 
-/// Reads the maps, conntrack whole. What is on devices and whether an agent runs the maps do not tell.
+/// Reads the maps, conntrack whole. What is on devices and cgroups and whether an agent runs the maps do not tell.
 pub fn status(
     maps: &dyn Maps,
     devices: Vec<AttachPoint>,
@@ -80,6 +94,7 @@ pub fn status(
         started_at: config.started_at,
         generation: config.generation,
         synced_at: config.synced_at,
+        sockets: sockets(SocketLb::from_number(config.socket_lb)),
         maps: fill(maps)?,
         devices,
         counters: named
@@ -90,6 +105,23 @@ pub fn status(
             })
             .collect(),
     })
+}
+
+fn sockets(state: SocketLb) -> SocketsView {
+    SocketsView {
+        state: match state {
+            SocketLb::Unknown => "no agent has begun",
+            SocketLb::Host => "host",
+            SocketLb::All => "all",
+            SocketLb::Off => "off",
+            SocketLb::NoCgroup => "no cgroup v2 hierarchy with the node's processes",
+            SocketLb::NoNamespace => "the kernel does not tell the agent's network namespace",
+            SocketLb::Refused => "the kernel refuses the programs",
+            SocketLb::NotAttached => "the programs can't be attached to the cgroup",
+        },
+        served: matches!(state, SocketLb::Host | SocketLb::All),
+        programs: AttachedHooks::default(),
+    }
 }
 
 fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
@@ -169,9 +201,16 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             limits.services,
             Some("--max-services"),
         ),
+        (
+            name::SOCKET_PEERS,
+            maps.socket_peers()?,
+            limits.sockets,
+            Some("--max-sockets"),
+        ),
     ];
     let view = |(map, used, max, flag)| {
-        let forgets_unused = map == name::CONNTRACK_V4 || map == name::CONNTRACK_V6;
+        let lru = [name::CONNTRACK_V4, name::CONNTRACK_V6, name::SOCKET_PEERS];
+        let forgets_unused = lru.contains(&map);
         FillView {
             map,
             used,
@@ -182,6 +221,14 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
         }
     };
     Ok(rows.into_iter().map(view).collect())
+}
+
+impl Status {
+    /// With the programs that are attached for sockets.
+    pub fn with_socket_programs(mut self, programs: AttachedHooks) -> Self {
+        self.sockets.programs = programs;
+        self
+    }
 }
 
 impl fmt::Display for Status {
@@ -205,13 +252,29 @@ impl fmt::Display for Status {
                 utc(self.synced_at)
             )?,
         }
+        let SocketsView {
+            state,
+            served,
+            programs: AttachedHooks { attached, of },
+        } = self.sockets;
+        match (served, attached) {
+            (true, _) => writeln!(
+                f,
+                "sockets     {state}, {attached} of {of} programs attached"
+            )?,
+            (false, 0) => writeln!(f, "sockets     not served: {state}")?,
+            (false, _) => writeln!(
+                f,
+                "sockets     served by {attached} of {of} programs of an earlier agent: {state}"
+            )?,
+        }
         writeln!(f)?;
         let rows = self.maps.iter().map(|fill| {
             let remark = match (fill.nearly_full, fill.flag) {
                 (true, Some(flag)) => format!("nearly full: raise {flag}"),
                 (true, None) => "nearly full".to_owned(),
                 (false, _) if fill.forgets_unused && fill.used >= fill.max => {
-                    "full: forgets the longest unused flow".to_owned()
+                    "full: forgets the longest unused".to_owned()
                 }
                 (false, _) => String::new(),
             };

@@ -8,7 +8,7 @@ use lb_common::reason::Reason;
 use lb_common::service::ServiceName;
 
 use super::*;
-use crate::datapath::{AttachPoint, Holder};
+use crate::datapath::{AttachPoint, AttachedHooks, Holder};
 use crate::maps::memory::Memory;
 use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, Maps, Op};
 
@@ -81,13 +81,16 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
     let mut maps = example();
     let flow = maps.conntrack[0];
     maps.conntrack.resize(100, flow);
-    let status = status(&maps, devices, true).unwrap();
+    let status = status(&maps, devices, true)
+        .unwrap()
+        .with_socket_programs(AttachedHooks { attached: 8, of: 8 });
     assert_eq!(
         status.to_string(),
         "\
-layout      v1
+layout      v2
 agent       running, process 77, started 2026-01-01T00:00:00Z
 desired     written 3 times, last 2026-01-01T00:00:10Z
+sockets     host, 8 of 8 programs attached
 
 MAP           USED  ENTRIES
 frontends_v4     4        5  nearly full: raise --max-frontends
@@ -95,10 +98,11 @@ frontends_v6     0        5
 slots            5      100
 backends_v4      3       10
 backends_v6      0       10
-conntrack_v4   100      100  full: forgets the longest unused flow
+conntrack_v4   100      100  full: forgets the longest unused
 conntrack_v6     0      100
 vip_filter       1   524288
 services         2       10
+socket_peers     0      100
 
 DEVICE   IFINDEX  INGRESS  EGRESS
 vetha          9  tcx      tcx
@@ -220,6 +224,7 @@ fn example() -> Memory {
         slots: 100,
         services: 10,
         conntrack: 100,
+        sockets: 100,
     };
     let mut maps = Memory::new(limits);
     let at = |socket: &str, protocol| FrontendAt::new(socket.parse().unwrap(), protocol);
@@ -246,6 +251,8 @@ fn example() -> Memory {
         generation: 3,
         agent_pid: 77,
         ticks_per_second: 100,
+        socket_lb: 1,
+        reserved: 0,
     };
     let results = maps.apply(&[
         Op::PutService(

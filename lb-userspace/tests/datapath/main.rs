@@ -9,6 +9,7 @@ mod linking;
 mod loading;
 mod pinning;
 mod preflight;
+mod sockets;
 mod support;
 mod watching;
 

@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use lab::Sandbox;
 use lb_userspace::{
-    datapath::Attach,
+    datapath::{Attach, SocketConfig},
     preflight::{BpffsState, Facts, evaluate, gather, is_fatal},
 };
 use nix::{
@@ -21,7 +21,7 @@ fn facts_after(change: impl FnOnce() -> Result<()> + Send) -> Result<Facts> {
         scope
             .spawn(|| {
                 change()?;
-                Ok(gather(bpffs, Attach::Auto)?)
+                Ok(gather(bpffs, Attach::Auto, &SocketConfig::default())?)
             })
             .join()
             .expect("the thread does not panic")
@@ -135,7 +135,7 @@ fn a_bpf_file_system_that_is_read_only_comes_with_the_command_to_remount_it() ->
 #[test]
 fn a_missing_folder_comes_with_the_command_to_make_it() -> Result<()> {
     let missing = Sandbox::current()?.directory().join("missing");
-    let facts = gather(&missing, Attach::Auto)?;
+    let facts = gather(&missing, Attach::Auto, &SocketConfig::default())?;
     assert_eq!(facts.bpffs.state, BpffsState::Missing);
     assert!(sentences(&facts).contains(&format!("mkdir -p {}", missing.display())));
     Ok(())

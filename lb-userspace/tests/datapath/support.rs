@@ -49,6 +49,7 @@ impl Node {
             object,
             paths,
             limits,
+            sockets: None,
         }
         .load()?)
     }
@@ -120,6 +121,7 @@ pub fn small_limits() -> Limits {
         slots: 128,
         services: 64,
         conntrack: 1024,
+        sockets: 64,
     }
 }
 

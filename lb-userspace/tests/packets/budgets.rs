@@ -3,6 +3,12 @@
 
 use anyhow::{Context, Result};
 
+use aya::EbpfLoader;
+use aya::programs::{CgroupSockAddr, ProgramInfo};
+use lab::Sandbox;
+use lb_common::pipeline::socket::Scope;
+use lb_userspace::datapath::{Hook, object};
+
 use crate::loaded::{Loaded, Program};
 
 #[test]
@@ -12,15 +18,44 @@ fn the_verifier_walks_no_further_than_the_budgets() -> Result<()> {
         (Program::FromWorkload, 60_000),
         (Program::ToWorkload, 10_000),
     ] {
-        let info = loaded.program(program)?.info()?;
-        let walked = info
-            .verified_instruction_count()
-            .context("this kernel does not say how far its verifier walked (Linux 5.16 does)")?;
-        println!(
-            "{}: {walked} of {budget} verified instructions",
-            program.name()
-        );
-        assert!(walked < budget, "{}: {walked} instructions", program.name());
+        check(program.name(), &loaded.program(program)?.info()?, budget)?;
     }
+    Ok(())
+}
+
+/// With every scope, and with and without the helper that tells errors: kernels before Linux 6.1 have it not.
+#[test]
+fn the_verifier_walks_no_further_than_the_budgets_of_sockets() -> Result<()> {
+    Sandbox::current()?;
+    for (scope, tells_errors) in [(Scope::Host, 1_u32), (Scope::All, 1), (Scope::All, 0)] {
+        let scope = scope as u32;
+        let mut ebpf = EbpfLoader::new()
+            .override_global("SOCKET_SCOPE", &scope, true)
+            .override_global("TELLS_ERRORS", &tells_errors, true)
+            .load(object::embedded()?)
+            .context("the object")?;
+        for hook in Hook::ALL {
+            let program = ebpf.program_mut(hook.program()).context("a program")?;
+            let program: &mut CgroupSockAddr = program.try_into()?;
+            program.load()?;
+            let budget = match hook {
+                // Both families, as a socket of IPv6 may speak IPv4.
+                Hook::Connect6 | Hook::Sendmsg6 => 4_000,
+                Hook::Connect4 | Hook::Sendmsg4 => 2_000,
+                _ => 200,
+            };
+            check(hook.program(), &program.info()?, budget)?;
+        }
+    }
+    Ok(())
+}
+
+#[track_caller]
+fn check(name: &str, program: &ProgramInfo, budget: u32) -> Result<()> {
+    let walked = program
+        .verified_instruction_count()
+        .context("this kernel does not say how far its verifier walked (Linux 5.16 does)")?;
+    println!("{name}: {walked} of {budget} verified instructions");
+    assert!(walked < budget, "{name}: {walked} instructions");
     Ok(())
 }

@@ -22,6 +22,7 @@ const SMALL: Limits = Limits {
     slots: 128,
     services: 4,
     conntrack: 64,
+    sockets: 64,
 };
 
 #[test]
@@ -159,6 +160,8 @@ fn flows_are_shown_once_and_counters_are_summed_over_the_cpus() {
         let clock = view::Clock {
             now: 1_750,
             ticks_per_second: 250,
+            socket_lb: 1,
+            reserved: 0,
         };
         assert_eq!(
             view::conntrack(maps, clock).unwrap().to_string(),

@@ -46,6 +46,8 @@ impl Cluster {
                 ("--max-services", "256"),
                 ("--max-slots", "8192"),
                 ("--max-conntrack", "65536"),
+                // The root cgroup is the machine's.
+                ("--socket-lb", "off"),
             ]
             .into(),
             agents_run: true,

@@ -55,6 +55,7 @@
 //! | [`Lab`], [`Node`], [`Pod`], [`Host`] | the topology below |
 //! | [`Netns`] | one namespace: [`run`](Netns::run) code, [`command`](Netns::command) programs, [`ip`](Netns::ip), sysctls |
 //! | [`Command`], [`Process`] | programs in a namespace with their own mounts; none outlives the lab |
+//! | [`Cgroup`] | a control group of one test: [`run`](Cgroup::run) code whose sockets belong to it |
 //! | [`Device`] | checksum offload, MTU, MAC, index of one device |
 //! | [`Server`] | HTTP, UDP and stream servers that answer with the pod's name |
 //! | [`client`] | single requests, kept connections, streams, [`client::Load`] and [`client::http_many`] |
@@ -87,6 +88,7 @@
 //! `/sys` is left as it is everywhere (so `/sys/class/net` shows the machine's devices: ask [`Device`] instead), the
 //! private bpffs is at [`Sandbox::bpffs`], and the sandbox has a `/run` of its own, empty at first.
 
+mod cgroup;
 mod command_line;
 mod counters;
 mod device;
@@ -100,6 +102,7 @@ mod wait;
 
 pub mod client;
 
+pub use cgroup::Cgroup;
 pub use counters::{checksum_errors, counters};
 pub use device::Device;
 pub use netns::Netns;

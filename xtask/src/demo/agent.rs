@@ -78,6 +78,8 @@ impl Agent {
             .arg(&self.bpffs)
             .args(["agent", "--node-name", &self.node, "--manifests"])
             .arg(&self.manifests)
+            // The root cgroup is the machine's, not the demonstration's.
+            .args(["--socket-lb", "off"])
             .stdout(log.try_clone()?)
             .stderr(log);
         self.process = Some(command.spawn()?);

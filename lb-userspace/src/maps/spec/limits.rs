@@ -16,6 +16,8 @@ pub struct Limits {
     pub services: u32,
     /// Conntrack entries of one family (`--max-conntrack`).
     pub conntrack: u32,
+    /// Sockets of the node's processes (`--max-sockets`).
+    pub sockets: u32,
 }
 
 impl Default for Limits {
@@ -26,6 +28,7 @@ impl Default for Limits {
             slots: limit::SLOTS,
             services: limit::SERVICES,
             conntrack: limit::CONNTRACK,
+            sockets: limit::SOCKETS,
         }
     }
 }
@@ -55,6 +58,7 @@ impl Limits {
             ("--max-slots", self.slots),
             ("--max-services", self.services),
             ("--max-conntrack", self.conntrack),
+            ("--max-sockets", self.sockets),
         ];
         match all
             .into_iter()

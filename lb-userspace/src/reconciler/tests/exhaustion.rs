@@ -9,6 +9,7 @@ const TIGHT: Limits = Limits {
     slots: 10_000,
     services: 1_000,
     conntrack: 1,
+    sockets: 1,
 };
 
 /// Serves `fits`, then asks for `more` as well: it is refused for the reason given, and served when `fits` goes.
