@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: a real control plane to play with, without containers. What it does is in `xtask/cluster`, which
+//! `cargo xtask cluster`: a real cluster to play with, without containers. What it does is in `xtask/cluster`, which
 //! is a program of its own, since this one would take minutes to build with a Kubernetes client in it.
 
 use std::process::Command;
@@ -25,7 +25,7 @@ pub struct Options {
 
 #[derive(Clone, Copy, Subcommand)]
 enum Action {
-    /// Start etcd, the API server, the controller manager and the scheduler in a namespace, and leave them up
+    /// Start a control plane and two nodes, and leave them up
     Up,
     /// Take down what `up` has started
     Down,

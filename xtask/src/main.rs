@@ -1,5 +1,6 @@
 //! The commands of the project, `cargo xtask <verb>`: this file names the verbs, one module each does the work.
 
+mod bench;
 mod build_ebpf;
 mod ci;
 mod cluster;
@@ -31,10 +32,12 @@ enum Verb {
     BuildEbpf,
     /// Show a web application's Services at work, in network namespaces; --keep leaves it up
     Demo(demo::Options),
-    /// Start or stop a real Kubernetes control plane in a network namespace
+    /// Start or stop a real Kubernetes cluster in network namespaces
     Cluster(cluster::Options),
     /// Run every level of tests, or only the named ones
     Test(test::Options),
+    /// Measure the data plane beside kube-proxy
+    Bench(bench::Options),
     /// Check formatting and lints, then run every level of tests
     Ci,
     /// Install the host tools that a verb needs; the verbs do this by themselves
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Cluster(options) => cluster::run(&options),
         Verb::Test(options) => test::run(&options),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Ci => ci::run(),
         Verb::Setup(options) => setup::run(&options),
     };

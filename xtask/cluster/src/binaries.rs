@@ -11,7 +11,8 @@ use anyhow::{Context, Result, ensure};
 
 pub use build::build;
 
-/// The directory with ready-made programs, as kubebuilder's `setup-envtest use -p path` prints it.
+/// The directory with ready-made programs, as kubebuilder's `setup-envtest use -p path` prints it: of Kubernetes 1.34 or
+/// later, as earlier ones do not read the configuration that is written here.
 pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
 /// One program of the Go module `xtask/control-plane`.

@@ -6,14 +6,18 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use lab::{Netns, Sandbox};
+use lab::{Lab, Netns, Sandbox};
 
 use crate::binaries::{self, Program};
 use crate::control_plane::{ControlPlane, Options};
+use crate::kubelet::Kubelet;
 use crate::progress::say;
 
+/// A node in each.
+const ZONES: [&str; 2] = ["a", "b"];
 /// The keeper's last line to whoever started it.
 const UP: &str = "up";
 
@@ -63,6 +67,8 @@ pub fn keep(prefix: &str) -> Result<Infallible> {
 
 /// What lives as long as the keeper.
 struct Cluster {
+    _kubelets: Vec<Kubelet>,
+    _lab: Arc<Lab>,
     _control_plane: ControlPlane,
 }
 
@@ -70,11 +76,20 @@ fn start(sandbox: &Sandbox, prefix: &str) -> Result<Cluster> {
     // Inside a namespace, nothing listens on the machine's own addresses, and `Sandbox::teardown` finds this process by it.
     Netns::create(&format!("{prefix}keeper"))?.enter()?;
     let control_plane = ControlPlane::start(Options::default())?;
+    let lab = Arc::new(Lab::builder().nodes(ZONES.len()).build()?);
+    let kubelets = (1..).zip(ZONES).map(|(number, zone)| {
+        Kubelet::builder(&control_plane, &lab, number)
+            .label("topology.kubernetes.io/zone", zone)
+            .start()
+    });
+    let kubelets: Vec<Kubelet> = kubelets.collect::<Result<_>>()?;
     say(&how_to_use(&control_plane)?);
     say(UP);
     let log = File::create(sandbox.directory().join("keeper.log"))?;
     nix::unistd::dup2_stderr(&log).context("cannot close stderr")?;
     Ok(Cluster {
+        _kubelets: kubelets,
+        _lab: lab,
         _control_plane: control_plane,
     })
 }
@@ -83,11 +98,11 @@ fn how_to_use(control_plane: &ControlPlane) -> Result<String> {
     let kubectl = Program::Kubectl.path()?;
     Ok(format!(
         "
-The control plane stays up. To use it, from any shell, as root:
+The cluster stays up. To use it, from any shell, as root:
 
   export KUBECONFIG={}
   alias kubectl='ip netns exec {} {}'
-  kubectl get services --all-namespaces
+  kubectl get nodes,services
 
   tail -f {}/*.log
 

@@ -16,7 +16,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Start a control plane that stays up
+    /// Start a cluster that stays up
     Up(Name),
     /// Only build the control plane's programs
     Build,
