@@ -10,6 +10,7 @@ mod clsact;
 mod cluster;
 mod commands;
 mod hairpin;
+mod host_clients;
 mod load;
 mod outside;
 mod refusal;
