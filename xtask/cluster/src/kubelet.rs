@@ -75,7 +75,8 @@ use worker::Message;
 /// A program sees this machine's files, with its volumes (configMap, secret, projected, downwardAPI, emptyDir, hostPath)
 /// above them. A `mountPath` must exist on this machine or be below `/run`. What a `hostPath` shows is a directory of the
 /// node's own, unless [`Builder::host_path`] names another: `/sys/fs/bpf` is a BPF file system of the node. Mounted
-/// read-only it is this machine's path, if there is one.
+/// read-only it is this machine's path, if there is one. This machine's BPF file systems and control groups are hidden: a
+/// program that needs a control group gets one of the test's as `host_path("/sys/fs/cgroup", …)`.
 ///
 /// Capabilities are what a container runtime leaves: the usual 14, less `drop`, and `add`. `runAsUser`, `runAsGroup`,
 /// `privileged` and `allowPrivilegeEscalation` are obeyed. Without privilege `/proc/sys` and `/sys` are read-only.
@@ -122,6 +123,15 @@ impl Kubelet {
                 dns: None,
                 checksum_offload: true,
             },
+        }
+    }
+
+    /// Ends it and its node's pods, as dropping it does: the API is told nothing. Their logs can still be read.
+    pub fn stop(&mut self) {
+        drop(self.off.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic has been printed by the thread.
+            let _ = thread.join();
         }
     }
 
@@ -263,11 +273,7 @@ impl Builder {
 
 impl Drop for Kubelet {
     fn drop(&mut self) {
-        drop(self.off.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic has been printed by the thread.
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 

@@ -62,7 +62,7 @@ impl Worker {
             // Its end will be told in another way.
             Err(kube::Error::Api(answer)) if LOST.contains(&answer.code) => true,
             Err(error) => {
-                tracing::debug!(pod = self.pod.name_any(), %error, "the status was not written");
+                tracing::warn!(pod = self.pod.name_any(), %error, "the status was not written");
                 self.try_again();
                 false
             }

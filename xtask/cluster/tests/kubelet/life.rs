@@ -218,6 +218,36 @@ async fn the_end_of_a_kubelet_is_the_end_of_its_pods() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_new_kubelet_of_a_node_starts_its_pods_again() -> Result<()> {
+    let mut site = Site::new("node-again").await?;
+    site.run("web", "image: agnhost, args: [netexec]")?;
+    site.run("leaving", "image: agnhost, args: [netexec]")?;
+    site.wait_until_ready("web").await?;
+    site.wait_until_ready("leaving").await?;
+    site.restart_kubelet(async |pods| {
+        pods.delete("leaving", &DeleteParams::default()).await?;
+        Ok(())
+    })
+    .await?;
+    wait_until_gone(&site, "leaving").await?;
+    let moved = |status: &PodStatus| {
+        let place = site.kubelet.place(&site.namespace, "web").ok();
+        let address = place.map(|place| place.addresses[0].to_string());
+        condition(status, "Ready") == "True" && address.is_some() && address == status.pod_ip
+    };
+    site.wait_for_status("web", "its new address", moved)
+        .await?;
+    let place = site.kubelet.place(&site.namespace, "web")?;
+    let client = site.lab.node(1).add_pod("client")?;
+    // The address may be the old one, and the status the old kubelet's.
+    let answer = wait_for("an answer", async || {
+        Ok(client::http_get(&client.netns, (place.addresses[1], 8080).into()).ok())
+    });
+    assert_eq!(answer.await?.pod, "web");
+    Ok(())
+}
+
 async fn wait_until_gone(site: &Site, pod: &str) -> Result<()> {
     wait_for("the pod to vanish", async || {
         Ok(site.pods().get_opt(pod).await?.is_none().then_some(()))

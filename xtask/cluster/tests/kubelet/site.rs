@@ -30,11 +30,7 @@ impl Site {
         let namespace = control_plane.create_namespace(name).await?;
         let lab = Arc::new(Lab::builder().build()?);
         let node = format!("{namespace}-node");
-        let kubelet = Kubelet::builder(control_plane, &lab, 1)
-            .name(&node)
-            .label("topology.kubernetes.io/zone", "a")
-            .checksum_offload(false)
-            .start()?;
+        let kubelet = kubelet(control_plane, &lab, &node)?;
         Ok(Site {
             client: control_plane.client().await?,
             control_plane,
@@ -43,6 +39,17 @@ impl Site {
             kubelet,
             lab,
         })
+    }
+
+    /// Ends the node's kubelet, does something, and starts another one.
+    pub async fn restart_kubelet(
+        &mut self,
+        meanwhile: impl AsyncFnOnce(Api<Pod>) -> Result<()>,
+    ) -> Result<()> {
+        self.kubelet.stop();
+        meanwhile(self.pods()).await?;
+        self.kubelet = kubelet(self.control_plane, &self.lab, &self.node)?;
+        Ok(())
     }
 
     /// Applies manifests in which `NODE` stands for the node's name.
@@ -114,6 +121,14 @@ impl Site {
     pub fn logs(&self, pod: &str) -> Result<String> {
         self.kubelet.logs(&self.namespace, pod)
     }
+}
+
+fn kubelet(control_plane: &ControlPlane, lab: &Arc<Lab>, node: &str) -> Result<Kubelet> {
+    Kubelet::builder(control_plane, lab, 1)
+        .name(node)
+        .label("topology.kubernetes.io/zone", "a")
+        .checksum_offload(false)
+        .start()
 }
 
 pub fn phase(status: &PodStatus) -> &str {
