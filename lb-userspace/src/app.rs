@@ -3,7 +3,9 @@
 //! It is the composition root and holds no logic of its own: sources tell what the cluster is, the reconciler writes what
 //! follows from it, the device follower attaches the programs. When it ends, for whatever reason, the data plane goes on.
 
+mod origin;
 mod problems;
+mod report;
 mod sockets;
 
 use std::future::pending;
@@ -21,6 +23,7 @@ use crate::datapath::{
     Attach, Cgroup, Datapath, Links, Loader, Lock, PinOutcome, PinPaths, SocketConfig, object,
 };
 use crate::devices::{DeviceFollower, DeviceWatcher, Selector};
+use crate::http::{self, DataPlane, Health, HttpConfig, Metrics, Pages};
 use crate::maps::bpf::{Access, BpfMaps};
 use crate::maps::{Limits, Maps, Op};
 use crate::model::index::Index;
@@ -28,8 +31,10 @@ use crate::model::{ObjectName, Service};
 use crate::preflight;
 use crate::reconciler::Reconciler;
 use crate::source::kubernetes::ApiServer;
-use crate::source::{Batch, Observed, SourceEvent, kubernetes, manifests};
+use crate::source::{Batch, Observed, SourceEvent};
+use origin::Origin;
 use problems::Problems;
+use report::Report;
 use sockets::Sockets;
 
 /// Batches that may wait between the source and the reconciler.
@@ -52,6 +57,8 @@ pub struct Config {
     pub attach: Attach,
     /// How much the maps are to hold.
     pub limits: Limits,
+    /// Where probes and scrapes are answered.
+    pub http: HttpConfig,
     /// Whose sockets are served, and through which cgroup.
     pub sockets: SocketConfig,
 }
@@ -75,6 +82,11 @@ pub async fn run(config: Config) -> Result<()> {
     let paths = PinPaths::new(&config.bpffs);
     // Two agents on the same pins would undo each other's writes.
     let _lock = Lock::take(&paths)?;
+    let metrics = Arc::new(Metrics::default());
+    let origin = Origin::connect(&config.source).await?;
+    let events = origin.events(&config.node_name, metrics.clone());
+    events.starting();
+    let servers = config.http.listen(&events)?;
     let mut datapath = Loader {
         object: object::embedded()?,
         paths: &paths,
@@ -83,7 +95,8 @@ pub async fn run(config: Config) -> Result<()> {
     }
     .load()
     .context("cannot load the data plane")?;
-    let maps = BpfMaps::open(&paths.layout(), Access::Write).context("cannot open the maps")?;
+    let maps_folder = paths.layout();
+    let maps = BpfMaps::open(&maps_folder, Access::Write).context("cannot open the maps")?;
     let mut reconciler = Reconciler::start(maps).context("cannot read the maps")?;
     let generation = sign_on(&mut reconciler)?;
 
@@ -95,13 +108,17 @@ pub async fn run(config: Config) -> Result<()> {
     let mut devices = std::pin::pin!(follower.run());
 
     let observed = Arc::new(Observed::default());
+    let health = Arc::new(Health::new(observed.clone()));
+    let data_plane = DataPlane::new(Some(maps_folder), attached.clone(), observed.clone());
+    let pages = Pages {
+        health: health.clone(),
+        metrics: metrics.clone(),
+        data_plane: Arc::new(data_plane),
+    };
+    let _http = http::start(servers, pages).context("cannot start the HTTP servers")?;
+
     let (sender, mut batches) = mpsc::channel(WAITING_BATCHES);
-    let mut source = std::pin::pin!(tell(
-        config.source.clone(),
-        config.node_name.clone(),
-        sender,
-        observed.clone()
-    ));
+    let mut source = std::pin::pin!(origin.tell(&config.node_name, sender, &observed));
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -112,7 +129,8 @@ pub async fn run(config: Config) -> Result<()> {
     let mut stage = Stage {
         index: Index::new(&config.node_name),
         reconciler,
-        problems: Problems::default(),
+        problems: Problems::new(events),
+        report: Report::new(health, metrics, observed.clone()),
         has_written: false,
     };
     // Maps that hold what an earlier agent wrote serve new devices at once; empty ones must be filled first.
@@ -167,6 +185,7 @@ struct Stage {
     index: Index,
     reconciler: Reconciler<BpfMaps>,
     problems: Problems,
+    report: Report,
     /// Something was written since this was last asked.
     has_written: bool,
 }
@@ -174,6 +193,7 @@ struct Stage {
 impl Stage {
     fn take_in(&mut self, batch: Batch) {
         for event in batch {
+            self.report.told(&event);
             if let SourceEvent::Problems { object, messages } = &event {
                 self.problems.of_object(object, messages);
             }
@@ -185,10 +205,12 @@ impl Stage {
             let dirty = self.index.apply(event);
             for service in dirty {
                 if let Some(ports) = self.index.resolve_known(&service) {
+                    self.report.resolved(&service, &ports);
                     self.reconciler.apply(&service, ports);
                 }
             }
         }
+        self.report.taken_in(self.index.is_synced());
     }
 
     /// Writes what differs and returns when to write again though nothing changes. Before the first list nothing is
@@ -207,8 +229,8 @@ impl Stage {
             self.has_written = true;
             info!(writes = outcome.changed, "wrote Services");
         }
-        self.problems
-            .of_services(outcome.problems.iter().map(ToString::to_string));
+        self.report.written(&outcome, now.elapsed());
+        self.problems.of_services(&outcome.problems);
         outcome.retry_after.map(|wait| Instant::now() + wait)
     }
 
@@ -274,22 +296,6 @@ fn is_reused(datapath: &Datapath) -> bool {
         .pins()
         .values()
         .all(|outcome| matches!(outcome, PinOutcome::Reused))
-}
-
-async fn tell(
-    source: Source,
-    node_name: String,
-    events: mpsc::Sender<Batch>,
-    observed: Arc<Observed>,
-) -> Result<()> {
-    match source {
-        Source::Manifests(directory) => manifests::run(&directory, &node_name, events).await?,
-        Source::Kubernetes(server) => {
-            let client = kubernetes::connect(&server).await?;
-            kubernetes::run(client, &node_name, events, &observed).await;
-        }
-    }
-    Ok(())
 }
 
 async fn until(time: Option<Instant>) {

@@ -30,7 +30,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run the data plane of this node.
-    Agent(agent::Args),
+    Agent(Box<agent::Args>),
     /// Show how the data plane is: what is written, how full the maps are, which devices have programs, what became of packets.
     Status(show::Output),
     /// Show the Services that the data plane serves.
@@ -71,7 +71,7 @@ impl Cli {
     /// One sentence that says what is wrong and what to do about it.
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Agent(args) => agent::run(args, self.bpffs),
+            Command::Agent(args) => agent::run(*args, self.bpffs),
             Command::Status(output) => show::status(&self.bpffs, output),
             Command::Service(Service::List(output)) => show::services(&self.bpffs, output),
             Command::Backend(Backend::List(output)) => show::backends(&self.bpffs, output),

@@ -10,6 +10,8 @@ pub mod datapath;
 pub mod delta;
 pub mod desired;
 pub mod devices;
+pub mod events;
+pub mod http;
 pub mod maps;
 pub mod model;
 mod netlink;

@@ -30,6 +30,8 @@ const LOGGED_FAILURES: usize = 10;
 pub struct Outcome {
     /// Number of writes that succeeded, the config's own not counted.
     pub changed: usize,
+    /// Number of writes that failed and are tried again.
+    pub failed: usize,
     /// Everything that keeps a Service from being served as it was asked for.
     pub problems: Vec<Problem>,
     /// Reconcile again after this time even if nothing changes.
@@ -139,6 +141,7 @@ impl<M: Maps> Reconciler<M> {
         );
         Outcome {
             changed,
+            failed: failures.len(),
             problems,
             retry_after,
         }

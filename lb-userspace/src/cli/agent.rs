@@ -1,5 +1,7 @@
 //! `lb agent`.
 
+mod http;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ use crate::datapath::{Attach, SocketConfig};
 use crate::devices::Selector;
 use crate::maps::Limits;
 use crate::source::kubernetes::ApiServer;
+use http::HttpArgs;
 
 /// Options of `lb agent`.
 #[derive(clap::Args, Debug)]
@@ -81,6 +84,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = limit::SOCKETS)]
     max_sockets: u32,
 
+    #[command(flatten)]
+    http: HttpArgs,
+
     /// What to log, as in `info` or `info,lb_userspace::reconciler=debug`.
     #[arg(long, value_name = "FILTER", env = "LB_LOG", default_value = "info")]
     log: String,
@@ -137,6 +143,7 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
         bpffs,
         node_name,
         source: source(args.manifests, args.kubeconfig, args.api_server),
+        http: args.http.into(),
         devices: Selector::from_patterns(&args.devices).context("--devices")?,
         attach: match args.attach {
             AttachArg::Auto => Attach::Auto,

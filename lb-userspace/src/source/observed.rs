@@ -118,7 +118,7 @@ impl Observed {
     }
 
     /// A batch is about to be told.
-    pub(super) fn telling(&self, causes: impl IntoIterator<Item = Trigger>) {
+    pub(crate) fn telling(&self, causes: impl IntoIterator<Item = Trigger>) {
         let triggers = &mut self.lock().triggers;
         triggers.told += 1;
         let room = MOST_TRIGGERS.saturating_sub(triggers.waiting.len());
@@ -127,34 +127,34 @@ impl Observed {
         triggers.waiting.extend(waiting.take(room));
     }
 
-    pub(super) fn set_node(&self, node: NodeState) {
+    pub(crate) fn set_node(&self, node: NodeState) {
         self.lock().node = node;
     }
 
     /// There is a watch of a kind; it has not connected yet.
-    pub(super) fn expect(&self, kind: &'static str) {
+    pub(crate) fn expect(&self, kind: &'static str) {
         self.watch(kind, |_| ());
     }
 
     /// Everything of a kind was listed; `again` unless for the first time.
-    pub(super) fn listed(&self, kind: &'static str, again: bool, rejected: usize) {
+    pub(crate) fn listed(&self, kind: &'static str, again: bool, rejected: usize) {
         self.watch(kind, |watch| {
             watch.relists += u64::from(again);
             watch.rejected = rejected;
         });
     }
 
-    pub(super) fn set_rejected(&self, kind: &'static str, rejected: usize) {
+    pub(crate) fn set_rejected(&self, kind: &'static str, rejected: usize) {
         self.watch(kind, |watch| watch.rejected = rejected);
     }
 
     /// Changes are followed. Returns for how long they were not, if they were not.
-    pub(super) fn connected(&self, kind: &'static str) -> Option<Duration> {
+    pub(crate) fn connected(&self, kind: &'static str) -> Option<Duration> {
         self.watch(kind, |watch| watch.turn(true))
     }
 
     /// A list or watch has failed.
-    pub(super) fn failed(&self, kind: &'static str, error: &'static str) {
+    pub(crate) fn failed(&self, kind: &'static str, error: &'static str) {
         self.watch(kind, |watch| {
             *watch.errors.entry(error).or_default() += 1;
             watch.turn(false);

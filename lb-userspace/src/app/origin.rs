@@ -1,0 +1,52 @@
+//! Where the cluster's objects come from, found and not asked yet: a directory, or an API server, which takes Events too.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use kube::Client;
+use tokio::sync::mpsc;
+
+use super::Source;
+use crate::events::Events;
+use crate::http::Metrics;
+use crate::source::{Batch, Observed, kubernetes, manifests};
+
+/// A source that has been found.
+pub(super) enum Origin {
+    Manifests(PathBuf),
+    Kubernetes(Client),
+}
+
+impl Origin {
+    pub(super) async fn connect(source: &Source) -> Result<Self> {
+        Ok(match source {
+            Source::Manifests(directory) => Self::Manifests(directory.clone()),
+            Source::Kubernetes(server) => Self::Kubernetes(kubernetes::connect(server).await?),
+        })
+    }
+
+    /// Where Events about its objects go.
+    pub(super) fn events(&self, node_name: &str, metrics: Arc<Metrics>) -> Events {
+        match self {
+            Self::Manifests(_) => Events::nowhere(),
+            Self::Kubernetes(client) => Events::to(client.clone(), node_name, metrics),
+        }
+    }
+
+    /// Tells of the objects as long as somebody listens.
+    pub(super) async fn tell(
+        self,
+        node_name: &str,
+        batches: mpsc::Sender<Batch>,
+        observed: &Observed,
+    ) -> Result<()> {
+        match self {
+            Self::Manifests(directory) => manifests::run(&directory, node_name, batches).await?,
+            Self::Kubernetes(client) => {
+                kubernetes::run(client, node_name, batches, observed).await;
+            }
+        }
+        Ok(())
+    }
+}

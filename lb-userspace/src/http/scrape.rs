@@ -1,0 +1,90 @@
+//! What is read when somebody scrapes, rather than kept up to date: the maps, the devices and the watches. Reads only.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::devices::{DeviceState, FollowerStatus};
+use crate::maps::bpf::{Access, BpfMaps};
+use crate::maps::{MapError, Maps};
+use crate::source::Observed;
+use crate::view::{self, FillView};
+
+/// How long a count of the maps' entries is good for: all of conntrack is read for it.
+const FILL_LASTS: Duration = Duration::from_secs(30);
+
+/// Where the state of the data plane is read from.
+pub struct DataPlane {
+    /// The folder of the pinned maps, none for a data plane without any.
+    maps: Option<PathBuf>,
+    devices: watch::Receiver<FollowerStatus>,
+    observed: Arc<Observed>,
+    fill: Mutex<Option<(Instant, Vec<FillView>)>>,
+}
+
+impl fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataPlane")
+            .field("maps", &self.maps)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many workload devices have their programs, wait for them, or are without for now.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Devices {
+    pub(super) attached: usize,
+    pub(super) pending: usize,
+    pub(super) failed: usize,
+}
+
+impl DataPlane {
+    /// Of the maps pinned in a folder, the devices that have programs, and the source of Services.
+    pub fn new(
+        maps: Option<PathBuf>,
+        devices: watch::Receiver<FollowerStatus>,
+        observed: Arc<Observed>,
+    ) -> Self {
+        Self {
+            maps,
+            devices,
+            observed,
+            fill: Mutex::default(),
+        }
+    }
+
+    /// The counters by the number of their reason, and how full the maps are.
+    pub(super) fn read_maps(&self) -> Result<(Vec<u64>, Vec<FillView>), MapError> {
+        let Some(folder) = &self.maps else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let maps = BpfMaps::open(folder, Access::Read)?;
+        let counters = maps.counters()?;
+        let mut fill = self.fill.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = match fill.take() {
+            Some((at, fill)) if at.elapsed() < FILL_LASTS => (at, fill),
+            _ => (Instant::now(), view::status(&maps, Vec::new(), true)?.maps),
+        };
+        let (_, fill) = fill.insert(fresh);
+        Ok((counters, fill.clone()))
+    }
+
+    pub(super) fn devices(&self) -> Devices {
+        let mut count = Devices::default();
+        for device in self.devices.borrow().devices.values() {
+            match device.state {
+                DeviceState::Attached => count.attached += 1,
+                DeviceState::Pending => count.pending += 1,
+                DeviceState::Failed { .. } => count.failed += 1,
+            }
+        }
+        count
+    }
+
+    pub(super) fn observed(&self) -> &Observed {
+        &self.observed
+    }
+}
