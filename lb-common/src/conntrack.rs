@@ -3,6 +3,7 @@
 //! The pipeline speaks to a [`FlowTable`] and knows nothing of how flows are stored.
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::frontend::FrontendKey;
 use crate::layout::map_type;
 
 /// The two ends of a packet, as a flow is looked up by it.
@@ -58,35 +59,53 @@ impl<A: Address> ConntrackKey<A> {
         }
     }
 
-    /// The tuple.
+    /// Makes this the key of a packet from a flow's client. Field by field, so that nothing goes over the stack.
     #[inline(always)]
-    pub fn tuple(&self) -> Tuple<A> {
-        Tuple {
-            client: self.client(),
-            peer: self.peer(),
-            protocol: protocol(self.protocol),
+    pub fn set_from_client(&mut self, flow: &Flow<A>) {
+        self.peer = flow.frontend;
+        self.peer_port = flow.frontend_port;
+        self.set_client(flow, Direction::FromClient);
+    }
+
+    /// Makes this the key of a packet from a flow's backend, as above.
+    #[inline(always)]
+    pub fn set_from_backend(&mut self, flow: &Flow<A>) {
+        self.peer = flow.backend;
+        self.peer_port = flow.backend_port;
+        self.set_client(flow, Direction::FromBackend);
+    }
+
+    #[inline(always)]
+    fn set_client(&mut self, flow: &Flow<A>, direction: Direction) {
+        self.client = flow.client;
+        self.client_port = flow.client_port;
+        self.protocol = flow.protocol;
+        self.direction = direction as u8;
+        self.reserved = [0; 2];
+    }
+
+    /// No key: all zeros.
+    pub fn empty() -> Self {
+        Self {
+            client: A::zeroed(),
+            peer: A::zeroed(),
+            client_port: 0,
+            peer_port: 0,
+            protocol: 0,
+            direction: 0,
+            reserved: [0; 2],
         }
     }
 
-    /// The client's end.
+    /// The frontend that a packet from a client is for.
     #[inline(always)]
-    pub fn client(&self) -> Endpoint<A> {
-        Endpoint {
-            address: self.client,
-            port: Port::new(self.client_port),
-        }
-    }
-
-    /// The other end.
-    #[inline(always)]
-    pub fn peer(&self) -> Endpoint<A> {
-        Endpoint {
-            address: self.peer,
-            port: Port::new(self.peer_port),
-        }
+    pub fn frontend(&self) -> FrontendKey<A> {
+        let protocol = protocol(self.protocol);
+        FrontendKey::new(self.peer, Port::new(self.peer_port), protocol)
     }
 
     /// From which side this entry is found.
+    #[inline(always)]
     pub fn direction(&self) -> Direction {
         if self.direction == Direction::FromBackend as u8 {
             Direction::FromBackend
@@ -300,29 +319,32 @@ impl<A: Address> Flow<A> {
         self.last_seen
     }
 
-    /// The key of a packet from the client.
+    /// Whether a packet of this key belongs to the flow.
     #[inline(always)]
+    pub fn is_found_by(&self, key: &ConntrackKey<A>) -> bool {
+        let (peer, peer_port) = match key.direction() {
+            Direction::FromClient => (&self.frontend, self.frontend_port),
+            Direction::FromBackend => (&self.backend, self.backend_port),
+        };
+        self.client == key.client
+            && *peer == key.peer
+            && self.client_port == key.client_port
+            && peer_port == key.peer_port
+            && self.protocol == key.protocol
+    }
+
+    /// The key of a packet from the client.
     pub fn from_client(&self) -> ConntrackKey<A> {
-        self.key(self.frontend, self.frontend_port, Direction::FromClient)
+        let mut key = ConntrackKey::empty();
+        key.set_from_client(self);
+        key
     }
 
     /// The key of a packet from the backend.
-    #[inline(always)]
     pub fn from_backend(&self) -> ConntrackKey<A> {
-        self.key(self.backend, self.backend_port, Direction::FromBackend)
-    }
-
-    #[inline(always)]
-    fn key(&self, peer: A, peer_port: u16, direction: Direction) -> ConntrackKey<A> {
-        ConntrackKey {
-            client: self.client,
-            peer,
-            client_port: self.client_port,
-            peer_port,
-            protocol: self.protocol,
-            direction: direction as u8,
-            reserved: [0; 2],
-        }
+        let mut key = ConntrackKey::empty();
+        key.set_from_backend(self);
+        key
     }
 
     /// Records a packet: more state, a later stamp.
@@ -338,23 +360,26 @@ impl<A: Address> Flow<A> {
         self.client == self.backend
     }
 
-    /// The second flow that a hairpin needs: the same connection seen from the pod in its role as the backend, whose
+    /// Makes this the second flow that a hairpin needs: the same connection seen from the pod in its role as the backend, whose
     /// client, as it believes, is the frontend's address.
     ///
     /// Packets of the pod to itself would never leave it. So the backend sees the frontend's address as the client's: on
     /// the way to the pod the source is rewritten from the pod's to the frontend's address, on the way back the
     /// destination from the frontend's to the pod's. That is what a flow with the roles exchanged does.
     #[inline(always)]
-    pub fn mirrored(&self) -> Self {
-        Self {
-            client: self.backend,
-            frontend: self.frontend,
-            backend: self.client,
-            client_port: self.backend_port,
-            frontend_port: self.client_port,
-            backend_port: self.client_port,
-            ..*self
-        }
+    pub fn mirror(&mut self, flow: &Self) {
+        self.client = flow.backend;
+        self.frontend = flow.frontend;
+        self.backend = flow.client;
+        self.client_port = flow.backend_port;
+        self.frontend_port = flow.client_port;
+        self.backend_port = flow.client_port;
+        self.protocol = flow.protocol;
+        self.state = flow.state;
+        self.backend_id = flow.backend_id;
+        self.service_id = flow.service_id;
+        self.epoch = flow.epoch;
+        self.last_seen = flow.last_seen;
     }
 }
 
@@ -375,3 +400,6 @@ pub trait FlowTable<A: Address> {
     /// Forgets a flow on both sides.
     fn remove(&self, flow: &Flow<A>);
 }
+
+#[cfg(test)]
+mod tests;

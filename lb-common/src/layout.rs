@@ -84,7 +84,8 @@ pub trait MapType: bytemuck::Pod {
 
 /// Declares the struct of a map's key or value: refuses padding at compile time (a hash map compares bytes, so an
 /// undefined byte is a lookup that misses) and records the fields for the layout's fingerprint. A struct with a parameter
-/// is there for addresses of both families.
+/// is there for addresses of both families. All are aligned to words, as they are in a map: octets would be copied in pairs
+/// or one by one.
 macro_rules! map_type {
     ($(#[$meta:meta])* pub struct $name:ident { $($fields:tt)+ }) => {
         map_type!(@declare [$(#[$meta])*] [$name] { $($fields)+ });
@@ -104,7 +105,7 @@ macro_rules! map_type {
     (@declare [$($meta:tt)*] [$($type:tt)+] { $($fields:tt)+ }) => {
         $($meta)*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        #[repr(C)]
+        #[repr(C, align(4))]
         pub struct $($type)+ { $($fields)+ }
     };
     (

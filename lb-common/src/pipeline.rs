@@ -112,7 +112,7 @@ impl<A: Address> Room<A> {
     /// Empty memory.
     pub fn new() -> Self {
         Self {
-            key: Flow::empty().from_client(),
+            key: ConntrackKey::empty(),
             known: Flow::empty(),
             new: Flow::empty(),
             mirrored: Flow::empty(),
@@ -191,7 +191,7 @@ fn record<D: Dataplane>(dp: &D, flow: &mut Flow<D::Address>, seen: FlowState, no
 fn forget_known<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) {
     dp.flows().remove(&room.known);
     if room.known.is_hairpin() {
-        room.mirrored = room.known.mirrored();
+        room.mirrored.mirror(&room.known);
         dp.flows().remove(&room.mirrored);
     }
 }

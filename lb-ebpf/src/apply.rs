@@ -4,6 +4,7 @@ use lb_common::checksum;
 use lb_common::packet::{Octets, Packet, Parse};
 use lb_common::rewrite::Rewrite;
 
+use crate::scratch::{self, Scratch};
 use crate::skb::Skb;
 
 /// The changed octets belong to the pseudo-header: where the device shall complete the checksum, they count as well.
@@ -11,7 +12,9 @@ const BPF_F_PSEUDO_HDR: u64 = 1 << 4;
 /// A checksum of zero means that there is none, and a computed zero is sent as all ones.
 const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
 
-/// Changes address, port and checksums; none where the kernel refuses.
+/// Changes address, port and checksums of the packet that was stored in the scratch memory; says whether the kernel did. A
+/// function of its own, for its stack frame; it does not take the packet itself, for the kernel's type information (BTF)
+/// can't describe what a packet carries.
 ///
 /// The header's own octets and the IPv4 checksum are written directly, before the helper calls that end all proofs of
 /// bounds. The transport checksum is the helper's alone: the buffer may hold only a part of it, to be completed by the
@@ -21,8 +24,22 @@ const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
 /// Where the device has summed up the whole packet, the buffer's sum must follow. In IPv4 address and header checksum
 /// cancel out, so that the helper's own correction for the transport checksum is all. IPv6 has no header checksum: its
 /// address is written by a helper that counts it, and then the same correction is right again.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn rewrite<A: Parse, const LEN: usize>(
+    skb: Skb,
+    scratch: *mut Scratch,
+    rewrite: &Rewrite<A>,
+) -> bool
+where
+    A: Into<[u8; LEN]>,
+{
+    // SAFETY: this run's scratch; the packet was stored before it could be decided on.
+    let packet = unsafe { scratch::packet(scratch) };
+    try_rewrite(skb, packet, rewrite).is_some()
+}
+
+#[inline(always)]
+fn try_rewrite<A: Parse, const LEN: usize>(
     skb: Skb,
     packet: &Packet<A>,
     rewrite: &Rewrite<A>,

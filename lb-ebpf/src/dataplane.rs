@@ -3,6 +3,7 @@
 //! All of it is inlined away, but for what would not fit on the stack.
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_jiffies64;
@@ -74,8 +75,13 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
 
     #[inline(always)]
     fn backend(&self, id: u32) -> Option<Backend<A>> {
-        // SAFETY: as for frontends.
-        unsafe { A::backends().get(&id).copied() }
+        let row = A::backends().get_ptr(&id)?;
+        let mut backend = MaybeUninit::uninit();
+        // SAFETY: as for frontends; the copy is whole.
+        unsafe {
+            copy_row(row, backend.as_mut_ptr());
+            Some(backend.assume_init())
+        }
     }
 
     #[inline(always)]
@@ -103,12 +109,7 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
 impl<A: FamilyMaps> FlowTable<A> for LruFlows<A> {
     #[inline(always)]
     fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
-        let Some(entry) = A::conntrack().get_ptr(key) else {
-            return false;
-        };
-        // SAFETY: the entry's memory stays a flow's as long as this program runs.
-        unsafe { copy_entry(entry, into) };
-        true
+        find(key, into)
     }
 
     #[inline(always)]
@@ -132,56 +133,62 @@ impl<A: FamilyMaps> FlowTable<A> for LruFlows<A> {
     }
 }
 
-/// Copies an entry word by word, for a copy in one piece would be a call of a loop over its octets. Another CPU may replace the
-/// entry meanwhile.
+/// Copies a map's value word by word, for a copy in one piece would be a call of a loop over its octets.
 ///
 /// # Safety
 ///
-/// `entry` is a flow in a map.
+/// Both are valid for a `T`.
 #[inline(always)]
-unsafe fn copy_entry<A>(entry: *const Flow<A>, into: &mut Flow<A>) {
-    let (from, to) = (entry.cast::<u32>(), (&raw mut *into).cast::<u32>());
+unsafe fn copy_row<T: Copy>(row: *const T, into: *mut T) {
+    const { assert!(size_of::<T>() % 4 == 0 && align_of::<T>() % 4 == 0) };
+    let (from, to) = (row.cast::<u32>(), into.cast::<u32>());
     let mut word = 0;
-    while word < size_of::<Flow<A>>() / 4 {
-        // SAFETY: both are a flow, which is words; the caller answers for the one, the reference for the other.
+    while word < size_of::<T>() / 4 {
+        // SAFETY: both are words, by the assertion, and valid by the caller's promise.
         unsafe { to.add(word).write(from.add(word).read_volatile()) };
         word += 1;
     }
+}
+
+/// Copies the flow of a key, if there is one. A function of its own, for its stack frame.
+#[inline(never)]
+fn find<A: FamilyMaps>(key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
+    let Some(entry) = A::conntrack().get_ptr(key) else {
+        return false;
+    };
+    // SAFETY: the entry's memory stays a flow's as long as this program runs.
+    unsafe { copy_row(entry, into) };
+    // An LRU map gives an entry's memory to another key at once, maybe while it is copied here.
+    into.is_found_by(key)
 }
 
 /// Writes both entries of a flow, or none. A function of its own: it is called from several places and would be compiled
 /// into each.
 #[inline(never)]
 fn store<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
-    if !put(flow, flow.from_backend(), scratch) {
+    // SAFETY: the scratch is this run's; nobody else uses its key.
+    let key = unsafe { scratch::key::<A>(scratch) };
+    key.set_from_backend(flow);
+    if A::conntrack().insert(&*key, flow, BPF_ANY).is_err() {
         return false;
     }
-    if put(flow, flow.from_client(), scratch) {
+    key.set_from_client(flow);
+    if A::conntrack().insert(&*key, flow, BPF_ANY).is_ok() {
         return true;
     }
-    let _ = drop_entry(flow.from_backend(), scratch);
+    key.set_from_backend(flow);
+    let _ = A::conntrack().remove(&*key);
     false
 }
 
 /// Removes both entries of a flow; one that is not there need not be removed. The pipeline calls it from a function of
-/// its own, and one more frame on the path of IPv6 would be too much: older kernels round each up to 32 of the 512 octets
-/// of stack.
+/// its own, and needs no frame more.
 #[inline(always)]
-fn forget<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
-    let client = drop_entry(flow.from_client(), scratch);
-    drop_entry(flow.from_backend(), scratch) && client
-}
-
-#[inline(always)]
-fn put<A: FamilyMaps>(flow: &Flow<A>, key: ConntrackKey<A>, scratch: *mut Scratch) -> bool {
-    // SAFETY: the scratch is this run's; no reference to an earlier key is kept.
-    let key = unsafe { scratch::set_key(scratch, key) };
-    A::conntrack().insert(key, flow, BPF_ANY).is_ok()
-}
-
-#[inline(always)]
-fn drop_entry<A: FamilyMaps>(key: ConntrackKey<A>, scratch: *mut Scratch) -> bool {
-    // SAFETY: the scratch is this run's; no reference to an earlier key is kept.
-    let key = unsafe { scratch::set_key(scratch, key) };
-    A::conntrack().remove(key).is_ok()
+fn forget<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) {
+    // SAFETY: the scratch is this run's; nobody else uses its key.
+    let key = unsafe { scratch::key::<A>(scratch) };
+    key.set_from_client(flow);
+    let _ = A::conntrack().remove(&*key);
+    key.set_from_backend(flow);
+    let _ = A::conntrack().remove(&*key);
 }

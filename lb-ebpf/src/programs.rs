@@ -93,41 +93,42 @@ fn run<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     let Some(scratch) = Scratch::get() else {
         return NEXT;
     };
-    match parse::<A>(skb) {
-        Ok(packet) => {
-            // SAFETY: this run's scratch, written here and nowhere else.
-            let (packet, room, kernel) = unsafe {
-                (
-                    scratch::set_packet(scratch, packet),
-                    scratch::room(scratch),
-                    Kernel::new(scratch),
-                )
-            };
-            carry_out::<A, N>(skb, packet, decide(&kernel, packet, room))
-        }
-        Err(Malformed) => malformed(),
+    if !parse::<A>(skb, scratch) {
+        count(Reason::Malformed);
+        return NEXT;
     }
+    // SAFETY: this run's scratch, in which the packet was just stored; each part is taken once.
+    let (packet, room, kernel) = unsafe {
+        (
+            scratch::packet(scratch),
+            scratch::room(scratch),
+            Kernel::new(scratch),
+        )
+    };
+    carry_out::<A, N>(skb, scratch, decide(&kernel, packet, room))
 }
 
-#[inline(always)]
-fn parse<A: FamilyMaps>(skb: Skb) -> Result<Packet<A>, Malformed> {
+/// Reads the packet into the scratch memory, and returns whether it makes sense. A function of its own, for its stack frame.
+#[inline(never)]
+fn parse<A: FamilyMaps>(skb: Skb, scratch: *mut Scratch) -> bool {
     // Ethernet, an IP header without options, a TCP header without options.
     let usual = ETHERNET + if A::OCTETS == 4 { 20 } else { 40 } + 20;
     skb.make_headers_accessible(usual as u32, 256);
-    packet::parse::<A>(&skb, ETHERNET)
-}
-
-#[inline(always)]
-fn malformed() -> i32 {
-    count(Reason::Malformed);
-    NEXT
+    match packet::parse::<A>(&skb, ETHERNET) {
+        Ok(packet) => {
+            // SAFETY: this run's scratch; nobody has a reference to its packet yet.
+            unsafe { scratch::set_packet(scratch, packet) };
+            true
+        }
+        Err(Malformed) => false,
+    }
 }
 
 /// Carries out a verdict, but for a refusal, which is left to [`finish`] and has stack enough there.
 #[inline(always)]
 fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     skb: Skb,
-    packet: &Packet<A>,
+    scratch: *mut Scratch,
     verdict: Verdict<A>,
 ) -> i32 {
     match verdict.action {
@@ -138,16 +139,15 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
             }
             NEXT
         }
-        Action::Rewrite => match apply::rewrite::<A, N>(skb, packet, &verdict.rewrite) {
-            Some(()) => {
+        Action::Rewrite => {
+            if apply::rewrite::<A, N>(skb, scratch, &verdict.rewrite) {
                 count(verdict.reason);
                 NEXT
-            }
-            None => {
+            } else {
                 count(Reason::RewriteFailed);
                 DROP
             }
-        },
+        }
         Action::Reject => {
             count(verdict.reason);
             REFUSE

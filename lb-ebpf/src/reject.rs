@@ -1,8 +1,8 @@
 //! Turns a packet into the answer that refuses it, and sends it back where it came from.
 
-use lb_common::packet::reset;
+use lb_common::packet::reset::{self, Opening};
 use lb_common::packet::unreachable::{self, IPV4_HEADERS, IPV6_HEADERS};
-use lb_common::packet::{self, ETHERNET, Octets, ipv6};
+use lb_common::packet::{ETHERNET, Octets, ipv6};
 
 use crate::programs::DROP;
 use crate::scratch::{self, Scratch};
@@ -29,24 +29,22 @@ impl Reject for [u8; 16] {
     }
 }
 
-// Functions of their own, for their stack frames. They read the packet once more: a reference to it would keep it in
-// memory on the path of every packet.
+// Functions of their own, for their stack frames.
 
 #[inline(never)]
 fn reject_v4(skb: Skb) -> i32 {
     let Some(scratch) = Scratch::get() else {
         return DROP;
     };
-    let Ok(packet) = packet::parse::<[u8; 4]>(&skb, ETHERNET) else {
-        return DROP;
-    };
-    // SAFETY: this run's scratch, and nobody uses what it held before.
-    let packet = unsafe { scratch::set_packet(scratch, packet) };
+    // SAFETY: this run's scratch; the packet was stored before it could be refused.
+    let packet = unsafe { scratch::packet::<[u8; 4]>(scratch) };
     let Ok(quote) = unreachable::quote(&skb, packet) else {
         return DROP;
     };
-    let headers = unreachable::ipv4_headers(packet, &quote);
-    answer::<IPV4_HEADERS>(skb, quote.len, &headers).unwrap_or(DROP)
+    // SAFETY: this run's scratch; what was copied there has been summed up.
+    let headers = unsafe { scratch::headers::<IPV4_HEADERS>(scratch) };
+    unreachable::ipv4_headers(packet, &quote, headers);
+    answer(skb, quote.len, headers).unwrap_or(DROP)
 }
 
 #[inline(never)]
@@ -54,21 +52,28 @@ fn reject_v6(skb: Skb) -> i32 {
     let Some(scratch) = Scratch::get() else {
         return DROP;
     };
-    let Ok(packet) = packet::parse::<[u8; 16]>(&skb, ETHERNET) else {
-        return DROP;
-    };
-    // SAFETY: this run's scratch, and nobody uses what it held before.
-    let packet = unsafe { scratch::set_packet(scratch, packet) };
+    // SAFETY: this run's scratch; the packet was stored before it could be refused.
+    let packet = unsafe { scratch::packet::<[u8; 16]>(scratch) };
     if let Some(opening) = reset::opening(&skb, packet) {
-        let headers = reset::headers(packet, &opening);
-        let extensions = packet.l4 - ETHERNET - ipv6::HEADER;
-        return reset(skb, extensions, &headers).unwrap_or(DROP);
+        return reset_v6(skb, scratch, &opening);
     }
     let Ok(quote) = unreachable::quote(&skb, packet) else {
         return DROP;
     };
-    let headers = unreachable::ipv6_headers(packet, &quote);
-    answer::<IPV6_HEADERS>(skb, quote.len, &headers).unwrap_or(DROP)
+    // SAFETY: this run's scratch; what was copied there has been summed up.
+    let headers = unsafe { scratch::headers::<IPV6_HEADERS>(scratch) };
+    unreachable::ipv6_headers(packet, &quote, headers);
+    answer(skb, quote.len, headers).unwrap_or(DROP)
+}
+
+/// The answer to a segment that opens a connection.
+#[inline(never)]
+fn reset_v6(skb: Skb, scratch: *mut Scratch, opening: &Opening) -> i32 {
+    // SAFETY: this run's scratch; the packet was stored before it could be refused, and nobody uses the octets.
+    let (packet, headers) = unsafe { (scratch::packet(scratch), scratch::headers(scratch)) };
+    reset::headers(packet, opening, headers);
+    let extensions = packet.l4 - ETHERNET - ipv6::HEADER;
+    reset(skb, extensions, headers).unwrap_or(DROP)
 }
 
 /// Makes the answer out of the head of the packet, `quoted` octets from the IP header on, behind new headers.

@@ -4,8 +4,6 @@
 //! the very end with it; of what is read back from here it knows nothing, so all ways become one once the packet is
 //! parsed.
 
-use core::sync::atomic::{Ordering, compiler_fence};
-
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use lb_common::addr::Address;
@@ -36,23 +34,31 @@ impl Scratch {
     }
 }
 
-/// Stores the packet, and returns a reference to it of which the verifier knows nothing.
+/// Stores the packet.
 ///
 /// # Safety
 ///
-/// `scratch` comes from [`Scratch::get`] in this run; no other reference to its packet is in use.
+/// `scratch` comes from [`Scratch::get`] in this run; no reference to its packet is in use.
 #[inline(always)]
-pub(crate) unsafe fn set_packet<'a, A: Copy>(
-    scratch: *mut Scratch,
-    packet: Packet<A>,
-) -> &'a Packet<A> {
+pub(crate) unsafe fn set_packet<A: Copy>(scratch: *mut Scratch, packet: Packet<A>) {
     // SAFETY: by the caller's promise the memory is valid, exclusive and large enough; u64 words align it.
     unsafe {
-        let memory = (&raw mut (*scratch).packet).cast::<Packet<A>>();
-        memory.write(packet);
-        // Keeps the compiler from using the values that it has just stored.
-        compiler_fence(Ordering::SeqCst);
-        let packet = &*memory;
+        (&raw mut (*scratch).packet)
+            .cast::<Packet<A>>()
+            .write(packet)
+    };
+}
+
+/// The stored packet, of which the verifier knows nothing.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run, and its packet was stored in this run, by the same family.
+#[inline(always)]
+pub(crate) unsafe fn packet<'a, A: Copy>(scratch: *mut Scratch) -> &'a Packet<A> {
+    // SAFETY: by the caller's promise the memory is valid and holds a packet; u64 words align it.
+    unsafe {
+        let packet = &*(&raw const (*scratch).packet).cast::<Packet<A>>();
         // Both programs parse behind the Ethernet header only; this offset may be known.
         core::hint::assert_unchecked(packet.l3 == ETHERNET);
         packet
@@ -71,22 +77,28 @@ pub(crate) unsafe fn room<'a, A: Address>(scratch: *mut Scratch) -> &'a mut Room
     unsafe { &mut *(&raw mut (*scratch).room).cast() }
 }
 
-/// Stores a conntrack key, and returns a reference to it.
+/// Where the key of a conntrack entry is built.
 ///
 /// # Safety
 ///
 /// `scratch` comes from [`Scratch::get`] in this run; the reference that an earlier call returned is no longer in use.
 #[inline(always)]
-pub(crate) unsafe fn set_key<'a, A: Copy>(
-    scratch: *mut Scratch,
-    key: ConntrackKey<A>,
-) -> &'a ConntrackKey<A> {
-    // SAFETY: by the caller's promise the memory is valid, exclusive and large enough; u64 words align it.
-    unsafe {
-        let memory = (&raw mut (*scratch).key).cast::<ConntrackKey<A>>();
-        memory.write(key);
-        &*memory
-    }
+pub(crate) unsafe fn key<'a, A: Address>(scratch: *mut Scratch) -> &'a mut ConntrackKey<A> {
+    // SAFETY: by the caller's promise the memory is valid and exclusive; it is large enough, u64 words align it, and any
+    // octets are a key.
+    unsafe { &mut *(&raw mut (*scratch).key).cast() }
+}
+
+/// Where the headers of an answer are built: in the place of what [`octets`] holds.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run; what was copied to its octets is no longer in use.
+#[inline(always)]
+pub(crate) unsafe fn headers<'a, const N: usize>(scratch: *mut Scratch) -> &'a mut [u8; N] {
+    const { assert!(N <= MAX_QUOTED) };
+    // SAFETY: by the caller's promise the memory is valid and exclusive; the assertion says that it is large enough.
+    unsafe { &mut *(&raw mut (*scratch).octets).cast() }
 }
 
 /// Where octets of the packet can be copied to.

@@ -53,24 +53,24 @@ pub fn opening(octets: &(impl Octets + ?Sized), packet: &Packet<[u8; 16]>) -> Op
     })
 }
 
-/// The reset, from the refused destination to the source: `<SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>` (RFC 9293 section
+/// Makes the reset, from the refused destination to the source: `<SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>` (RFC 9293 section
 /// 3.10.7.1). Where the refused segment left its checksum to the device, so does the reset, for it is the same buffer.
 #[inline(always)]
-pub fn headers(refused: &Packet<[u8; 16]>, opening: &Opening) -> [u8; HEADERS] {
-    let mut headers = [0; HEADERS];
+pub fn headers(refused: &Packet<[u8; 16]>, opening: &Opening, headers: &mut [u8; HEADERS]) {
+    *headers = [0; HEADERS];
     let tcp_len = transport::TCP as u16;
     headers[0] = 0x60;
     headers[5] = tcp_len as u8;
     headers[6] = Protocol::Tcp.number();
     headers[7] = HOP_LIMIT;
-    super::put(&mut headers, 8, &refused.destination);
-    super::put(&mut headers, 24, &refused.source);
+    super::put(headers, 8, &refused.destination);
+    super::put(headers, 24, &refused.source);
 
     let acknowledgment = opening.next.to_be_bytes();
     const OFFSET_AND_FLAGS: [u8; 2] = [5 << 4, TcpFlags::RST | TcpFlags::ACK];
-    super::put(&mut headers, 40, &opening.ports);
-    super::put(&mut headers, 48, &acknowledgment);
-    super::put(&mut headers, 52, &OFFSET_AND_FLAGS);
+    super::put(headers, 40, &opening.ports);
+    super::put(headers, 48, &acknowledgment);
+    super::put(headers, 52, &OFFSET_AND_FLAGS);
     let pseudo = checksum::pseudo_header(
         &refused.destination,
         &refused.source,
@@ -91,8 +91,7 @@ pub fn headers(refused: &Packet<[u8; 16]>, opening: &Opening) -> [u8; HEADERS] {
                 + checksum::word(OFFSET_AND_FLAGS),
         )
     };
-    super::put(&mut headers, 56, &checksum.to_ne_bytes());
-    headers
+    super::put(headers, 56, &checksum.to_ne_bytes());
 }
 
 #[cfg(test)]

@@ -64,10 +64,10 @@ pub fn quote<A: Parse>(
     })
 }
 
-/// The IPv4 and ICMP headers of an answer from the refused destination to the source: type 3, code 3 (RFC 792).
+/// Makes the IPv4 and ICMP headers of an answer from the refused destination to the source: type 3, code 3 (RFC 792).
 #[inline(always)]
-pub fn ipv4_headers(refused: &Packet<[u8; 4]>, quote: &Quote) -> [u8; IPV4_HEADERS] {
-    let mut headers = [0; IPV4_HEADERS];
+pub fn ipv4_headers(refused: &Packet<[u8; 4]>, quote: &Quote, headers: &mut [u8; IPV4_HEADERS]) {
+    *headers = [0; IPV4_HEADERS];
     let total_len = ((IPV4_HEADERS + quote.len) as u16).to_be_bytes();
     headers[0] = 0x45;
     // Internetwork control, as the kernel marks its own errors (RFC 1812 section 4.3.2.5).
@@ -76,8 +76,8 @@ pub fn ipv4_headers(refused: &Packet<[u8; 4]>, quote: &Quote) -> [u8; IPV4_HEADE
     headers[3] = total_len[1];
     headers[8] = HOP_LIMIT;
     headers[9] = 1;
-    super::put(&mut headers, 12, &refused.destination);
-    super::put(&mut headers, 16, &refused.source);
+    super::put(headers, 12, &refused.destination);
+    super::put(headers, 16, &refused.source);
     let mut sum = 0;
     let mut at = 0;
     while at < ipv4::HEADER {
@@ -93,22 +93,21 @@ pub fn ipv4_headers(refused: &Packet<[u8; 4]>, quote: &Quote) -> [u8; IPV4_HEADE
     let checksum = (!checksum::fold(checksum::word([3, 3]) + quote.sum)).to_ne_bytes();
     headers[22] = checksum[0];
     headers[23] = checksum[1];
-    headers
 }
 
-/// The IPv6 and ICMPv6 headers of an answer from the refused destination to the source: type 1, code 4 (RFC 4443).
+/// Makes the IPv6 and ICMPv6 headers of an answer from the refused destination to the source: type 1, code 4 (RFC 4443).
 #[inline(always)]
-pub fn ipv6_headers(refused: &Packet<[u8; 16]>, quote: &Quote) -> [u8; IPV6_HEADERS] {
+pub fn ipv6_headers(refused: &Packet<[u8; 16]>, quote: &Quote, headers: &mut [u8; IPV6_HEADERS]) {
     const ICMPV6: u8 = 58;
-    let mut headers = [0; IPV6_HEADERS];
+    *headers = [0; IPV6_HEADERS];
     let payload_len = ((ICMP + quote.len) as u16).to_be_bytes();
     headers[0] = 0x60;
     headers[4] = payload_len[0];
     headers[5] = payload_len[1];
     headers[6] = ICMPV6;
     headers[7] = HOP_LIMIT;
-    super::put(&mut headers, 8, &refused.destination);
-    super::put(&mut headers, 24, &refused.source);
+    super::put(headers, 8, &refused.destination);
+    super::put(headers, 24, &refused.source);
 
     headers[40] = 1;
     headers[41] = 4;
@@ -118,7 +117,6 @@ pub fn ipv6_headers(refused: &Packet<[u8; 16]>, quote: &Quote) -> [u8; IPV6_HEAD
     let checksum = (!checksum::fold(sum)).to_ne_bytes();
     headers[42] = checksum[0];
     headers[43] = checksum[1];
-    headers
 }
 
 #[cfg(test)]

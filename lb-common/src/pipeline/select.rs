@@ -32,10 +32,9 @@ pub(super) struct First {
 /// A function of its own, for its stack frame: most packets need none of it.
 #[inline(never)]
 pub(super) fn backend<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Reason {
-    let tuple = room.key.tuple();
-    let to = tuple.peer;
-    let Some(frontend) = dp.frontend(&FrontendKey::new(to.address, to.port, tuple.protocol)) else {
-        return no_frontend(dp, to.address);
+    let key = room.key.frontend();
+    let Some(frontend) = dp.frontend(&key) else {
+        return no_frontend(dp, key);
     };
     if frontend.range().len == 0 {
         return no_backend(&frontend);
@@ -60,8 +59,8 @@ pub(super) fn verdict<A: Address>(reason: Reason, new: &Flow<A>) -> Verdict<A> {
 
 /// A packet to no frontend: refused where the address is a VIP (S-30 c), nobody's business elsewhere.
 #[inline(always)]
-fn no_frontend<D: Dataplane>(dp: &D, address: D::Address) -> Reason {
-    match dp.frontend(&FrontendKey::address_row(address)) {
+fn no_frontend<D: Dataplane>(dp: &D, key: FrontendKey<D::Address>) -> Reason {
+    match dp.frontend(&key.into_address_row()) {
         Some(_) => Reason::UnknownPort,
         None => Reason::NotForService,
     }
@@ -132,7 +131,7 @@ fn choose<D: Dataplane>(
 /// A flow that is over loses its tuple and is forgotten on both sides, so that none of its late packets takes it back.
 #[inline(always)]
 fn take_tuple<D: Dataplane>(dp: &D, now: u32, room: &mut Room<D::Address>) -> bool {
-    room.key = room.new.from_backend();
+    room.key.set_from_backend(&room.new);
     if !dp.flows().find(&room.key, &mut room.known) {
         return true;
     }
@@ -157,7 +156,7 @@ fn enter<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Re
         return Reason::FlowTableFull;
     }
     if room.new.is_hairpin() {
-        room.mirrored = room.new.mirrored();
+        room.mirrored.mirror(&room.new);
         if dp.flows().insert(&room.mirrored).is_err() {
             dp.flows().remove(&room.new);
             return Reason::FlowTableFull;

@@ -18,18 +18,24 @@ impl Refuse for [u8; 4] {
     }
 
     fn unreachable(refused: &Packet<Self>, quote: &Quote) -> Vec<u8> {
-        unreachable::ipv4_headers(refused, quote).to_vec()
+        let mut headers = [0; unreachable::IPV4_HEADERS];
+        unreachable::ipv4_headers(refused, quote, &mut headers);
+        headers.to_vec()
     }
 }
 
 impl Refuse for [u8; 16] {
     fn reset(octets: &(impl Octets + ?Sized), refused: &Packet<Self>) -> Option<Vec<u8>> {
         let opening = reset::opening(octets, refused)?;
-        Some(reset::headers(refused, &opening).to_vec())
+        let mut headers = [0; reset::HEADERS];
+        reset::headers(refused, &opening, &mut headers);
+        Some(headers.to_vec())
     }
 
     fn unreachable(refused: &Packet<Self>, quote: &Quote) -> Vec<u8> {
-        unreachable::ipv6_headers(refused, quote).to_vec()
+        let mut headers = [0; unreachable::IPV6_HEADERS];
+        unreachable::ipv6_headers(refused, quote, &mut headers);
+        headers.to_vec()
     }
 }
 

@@ -40,7 +40,7 @@ fn the_verifier_walks_no_further_than_the_budgets_of_sockets() -> Result<()> {
             program.load()?;
             let budget = match hook {
                 // Both families, as a socket of IPv6 may speak IPv4.
-                Hook::Connect6 | Hook::Sendmsg6 => 4_000,
+                Hook::Connect6 | Hook::Sendmsg6 => 5_000,
                 Hook::Connect4 | Hook::Sendmsg4 => 2_000,
                 _ => 200,
             };

@@ -13,6 +13,7 @@ mod fixtures;
 mod loaded;
 mod malformed;
 mod names;
+mod stack;
 mod summed;
 
 // The runs take place on the loopback device of the process's own, empty network.
