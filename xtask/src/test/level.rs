@@ -13,6 +13,8 @@ pub enum Level {
     Packets,
     /// Real connections in network namespaces
     Traffic,
+    /// The agent on a real API server
+    Cluster,
 }
 
 /// The levels to run, each once and in order: those asked for, or all.
@@ -35,6 +37,7 @@ impl Level {
             Self::Scenarios => "scenarios",
             Self::Packets => "packets",
             Self::Traffic => "traffic",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -45,6 +48,7 @@ impl Level {
             Self::Scenarios => "manifests in, map dumps out",
             Self::Packets => "the programs in the kernel, single packets through them",
             Self::Traffic => "real connections in network namespaces",
+            Self::Cluster => "the agent on a real API server",
         }
     }
 
@@ -66,6 +70,10 @@ impl Level {
                 &["--workspace", "--test", "packets"],
             ],
             Self::Traffic => &[&["--package", "lab"], &["--workspace", "--test", "traffic"]],
+            Self::Cluster => &[
+                &["--package", "cluster"],
+                &["--workspace", "--test", "cluster"],
+            ],
         }
     }
 }
@@ -82,7 +90,8 @@ mod tests {
                 Level::Host,
                 Level::Scenarios,
                 Level::Packets,
-                Level::Traffic
+                Level::Traffic,
+                Level::Cluster
             ]
         );
         assert_eq!(

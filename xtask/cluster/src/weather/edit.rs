@@ -18,11 +18,15 @@ pub enum Edit {
 pub type Change = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
 impl Edit {
-    /// Puts `value` at a place (RFC 6901, such as `/spec/ports`) of the object with this name, where it has that place.
-    pub fn of_object(name: &str, place: &str, value: Value) -> Self {
-        let (name, place) = (name.to_owned(), place.to_owned());
+    /// Puts `value` at a place (RFC 6901, such as `/spec/ports`) of the object with this namespace and name, where it has
+    /// that place.
+    pub fn of_object(namespace: &str, name: &str, place: &str, value: Value) -> Self {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let place = place.to_owned();
         Self::Object(Arc::new(move |object| {
-            if object["metadata"]["name"] == name.as_str()
+            let meta = &object["metadata"];
+            if meta["name"] == name.as_str()
+                && meta["namespace"] == namespace.as_str()
                 && let Some(at) = object.pointer_mut(&place)
             {
                 *at = value.clone();
@@ -80,8 +84,8 @@ mod tests {
 
     #[test]
     fn the_named_object_alone_is_changed_in_lists_and_events() {
-        let edits = [Edit::of_object("a", "/spec/ports", json!("eighty"))];
-        let object = |name: &str| json!({"metadata": {"name": name}, "spec": {"ports": [80]}});
+        let edits = [Edit::of_object("shop", "a", "/spec/ports", json!("eighty"))];
+        let object = |name: &str| json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"ports": [80]}});
         let list = json!({"items": [object("a"), object("b")]}).to_string();
         let changed = Edit::answer(&edits, list.as_bytes()).expect("JSON");
         let changed: Value = serde_json::from_slice(&changed).expect("JSON");

@@ -67,10 +67,13 @@ impl Refusal {
     }
 
     fn status(&self) -> Value {
-        json!({
+        let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": format!("bad weather: {}", self.reason), "reason": self.reason, "code": self.code,
-            "details": {"retryAfterSeconds": self.retry_after},
-        })
+        });
+        if let Some(seconds) = self.retry_after {
+            status["details"] = json!({"retryAfterSeconds": seconds});
+        }
+        status
     }
 }

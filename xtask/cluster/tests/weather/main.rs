@@ -22,7 +22,7 @@ fn requests_pass_with_their_headers_and_are_counted() -> Result<()> {
     let talk = Talk::start()?;
     let answer = talk.get(LIST, "Authorization: Bearer secret\r\n")?;
     assert!(
-        answer.contains(r#""items":[{"metadata":{"name":"a"}"#),
+        answer.contains(r#""items":[{"metadata":{"namespace":"shop","name":"a"}"#),
         "{answer}"
     );
     let seen = talk.server.seen();
@@ -159,7 +159,7 @@ fn an_injected_event_is_told_on_the_watches_meant() -> Result<()> {
 #[test]
 fn an_edit_changes_lists_and_events() -> Result<()> {
     let talk = Talk::start()?;
-    let edit = Edit::of_object("a", "/spec/ports", json!("eighty"));
+    let edit = Edit::of_object("shop", "a", "/spec/ports", json!("eighty"));
     let _spell = talk.weather.during(services(), Fault::Edit(edit));
     let answer = talk.get(LIST, "")?;
     assert!(answer.contains(r#""ports":"eighty""#), "{answer}");

@@ -18,10 +18,9 @@ pub const LIST: &str = "/api/v1/services";
 /// What a watch asks.
 const WATCH: &str = "/api/v1/services?watch=true";
 /// An event without the newline behind it.
-pub const EVENT: &str =
-    r#"{"type":"ADDED","object":{"metadata":{"name":"a"},"spec":{"ports":[80]}}}"#;
+pub const EVENT: &str = r#"{"type":"ADDED","object":{"metadata":{"namespace":"shop","name":"a"},"spec":{"ports":[80]}}}"#;
 
-const ITEMS: &str = r#"{"items":[{"metadata":{"name":"a"},"spec":{"ports":[80]}},{"metadata":{"name":"b"},"spec":{"ports":[81]}}]}"#;
+const ITEMS: &str = r#"{"items":[{"metadata":{"namespace":"shop","name":"a"},"spec":{"ports":[80]}},{"metadata":{"name":"b"},"spec":{"ports":[81]}}]}"#;
 /// Long enough for an event that is not held back to come.
 const SILENCE: Duration = Duration::from_millis(200);
 
