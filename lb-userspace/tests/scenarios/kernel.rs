@@ -160,8 +160,6 @@ fn flows_are_shown_once_and_counters_are_summed_over_the_cpus() {
         let clock = view::Clock {
             now: 1_750,
             ticks_per_second: 250,
-            socket_lb: 1,
-            reserved: 0,
         };
         assert_eq!(
             view::conntrack(maps, clock).unwrap().to_string(),
@@ -215,6 +213,8 @@ fn every_write() -> Vec<Op> {
         generation: 4,
         agent_pid: 5,
         ticks_per_second: 250,
+        socket_lb: 1,
+        reserved: 0,
     };
     vec![
         Op::SetVipBit(7),
