@@ -27,6 +27,8 @@ enum Purpose {
     Test,
     /// What the demonstration needs besides
     Demo,
+    /// What the benchmarks need besides
+    Bench,
 }
 
 /// Installs what is missing for a purpose.
@@ -37,6 +39,7 @@ pub fn run(options: &Options) -> Result<()> {
     match options.purpose {
         Purpose::Build => ensure("build the BPF object", &[tools::BPF_COMPILER, tools::LLVM]),
         Purpose::Test => ensure("run the tests", &[tools::LAB]),
+        Purpose::Bench => ensure("measure", &[tools::LAB, tools::BENCH]),
         Purpose::Demo => ensure("run the demonstration", &[tools::LAB, tools::SERVERS]),
     }
 }

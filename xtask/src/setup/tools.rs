@@ -52,6 +52,12 @@ pub const SERVERS: &[Tool] = &[
     Tool::program("dnsmasq", "dnsmasq-base"),
 ];
 
+/// What kube-proxy calls, and what measures.
+pub const BENCH: &[Tool] = &[
+    Tool::program("nft", "nftables"),
+    Tool::program("xtables-legacy-multi", "iptables"),
+];
+
 /// The packages of a list, each once, in its order.
 pub fn packages<'a>(tools: impl IntoIterator<Item = &'a Tool>) -> Vec<&'static str> {
     let mut packages = Vec::new();

@@ -1,0 +1,44 @@
+//! The program behind `cargo xtask bench`: measures the data plane beside kube-proxy, in namespaces of its own. It is a program
+//! of its own, so that the other verbs are built without a Kubernetes client.
+
+mod control_plane;
+mod machine;
+mod numbers;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask bench",
+    bin_name = "cargo xtask bench",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// How fast, and at what cost, Services and changes of endpoints come from the API into the kernel
+    ControlPlane(control_plane::Options),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    match &cli.verb {
+        Verb::ControlPlane(options) => control_plane::run(options),
+    }
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask bench`: measures the data plane beside kube-proxy. What it does is in `xtask/bench`, which is a program of its
+//! own, since this one would take minutes to build with a Kubernetes client in it; here stands what it needs from the machine.
+
+mod tools;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+
+use crate::{
+    build_ebpf,
+    setup::{self, tools as host},
+    step::{run as execute, step},
+    workspace,
+};
+
+/// What `cargo xtask bench` takes.
+#[derive(Args)]
+pub struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// How fast, and at what cost, Services and changes of endpoints come from the API into the kernel; writes
+    /// docs/benchmarks/control-plane.md
+    ControlPlane(ControlPlane),
+}
+
+#[derive(Args)]
+struct ControlPlane {
+    /// Where the document goes, without an ending; by default docs/benchmarks/control-plane
+    #[arg(long, value_name = "FILE")]
+    document: Option<PathBuf>,
+    /// Everything else, such as `--services 2000,10000 --rounds 7 --changes 30 --proxy lb,nftables,iptables,iptables-nft`;
+    /// `--help` after `--` tells all
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTION"
+    )]
+    rest: Vec<String>,
+}
+
+/// Builds what is measured and what measures, and runs it.
+///
+/// # Errors
+/// Without root, if something can't be installed or built, or if the measurement fails.
+pub fn run(options: &Options) -> Result<()> {
+    let What::ControlPlane(options) = &options.what;
+    if !setup::is_root() {
+        bail!("to measure, it makes network namespaces and loads BPF programs: run it as root");
+    }
+    setup::ensure("measure", &[host::LAB, host::BENCH])?;
+    let keep = workspace::root().join("target/bench");
+    let tools = tools::prepare(&keep)?;
+    build_ebpf::run()?;
+    step("build lb, optimised (a few minutes the first time)", || {
+        execute(workspace::cargo().args([
+            "build",
+            "--release",
+            "--package",
+            "lb-userspace",
+            "--bin",
+            "lb",
+        ]))
+    })?;
+    step("build what measures", || {
+        execute(workspace::cargo().args(["build", "--package", "bench"]))
+    })?;
+    let document = options
+        .document
+        .clone()
+        .unwrap_or_else(|| workspace::root().join("docs/benchmarks/control-plane"));
+    let mut command = workspace::cargo();
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "bench",
+        "--",
+        "control-plane",
+    ]);
+    command.arg("--document").arg(document);
+    command.arg("--keep").arg(&keep);
+    command
+        .arg("--lb")
+        .arg(workspace::root().join("target/release/lb"));
+    command.arg("--nft").arg(tools.nft);
+    command.arg("--iptables").arg(tools.iptables);
+    command.arg("--iptables-nft").arg(tools.iptables_nft);
+    command.args(["--command-line", &command_line()]);
+    execute(command.args(&options.rest))
+}
+
+/// As it was typed.
+fn command_line() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", words.join(" "))
+}
