@@ -48,8 +48,16 @@ pub fn run(options: &Options) -> Result<()> {
             require_root("down")?;
             take_down()
         }
-        Action::Build => execute(program()?.arg("build")),
+        Action::Build => build(),
     }
+}
+
+/// Builds etcd, the API server and what else a control plane consists of, where they are not there yet.
+///
+/// # Errors
+/// If Go is missing or too old, or if something can't be built; the message says what to do.
+pub fn build() -> Result<()> {
+    execute(program()?.arg("build"))
 }
 
 /// Needs no build, so it works whatever has become of the code meanwhile.

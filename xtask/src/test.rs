@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
-    build_ebpf,
+    build_ebpf, cluster,
     setup::{self, tools},
     step::{run as execute, step},
     workspace,
@@ -81,7 +81,11 @@ fn prepare(levels: &[Level]) -> Result<()> {
     // Every command here names the whole workspace: another choice of packages means other features and a second build.
     step("build lb (a few minutes the first time)", || {
         execute(workspace::cargo().args(["build", "--workspace", "--bin", "lb"]))
-    })
+    })?;
+    if levels.iter().any(|level| level.needs_control_plane()) {
+        cluster::build()?;
+    }
+    Ok(())
 }
 
 fn run_level(level: Level) -> Report {

@@ -57,6 +57,11 @@ impl Level {
         self != Self::Host
     }
 
+    /// Whether it needs the programs of a Kubernetes control plane.
+    pub fn needs_control_plane(self) -> bool {
+        self == Self::Cluster
+    }
+
     /// What follows `cargo test`, one entry per command.
     pub fn commands(self) -> &'static [&'static [&'static str]] {
         match self {
