@@ -147,7 +147,8 @@ struct State<'a> {
     slices: Watched<EndpointSlice>,
     nodes: Watched<Node>,
     node: NodeWatch,
-    synced: bool,
+    /// Whether everything was told, and all of it could be read: none before the first complete lists.
+    synced: Option<bool>,
     /// What each kind fails with at present.
     failing: HashMap<&'static str, &'static str>,
     observed: &'a Observed,
@@ -166,7 +167,7 @@ impl<'a> State<'a> {
             slices: Watched::default(),
             nodes: Watched::default(),
             node: NodeWatch::Unheard,
-            synced: false,
+            synced: None,
             failing: HashMap::new(),
             observed,
             started: Timestamp::now(),
@@ -224,6 +225,7 @@ impl<'a> State<'a> {
     }
 
     /// Adds `Synced` to the batch that completes the first list of everything (S-8), and what caused the changes of slices.
+    /// Nobody knows of what an object speaks that could never be read: the list is complete when there is none such.
     fn told(&mut self, mut batch: Batch, causes: &HashMap<ObjectName, Timestamp>) -> Told {
         let trigger = |event: &SourceEvent| match event {
             SourceEvent::EndpointSlice(name, Some(slice)) => causes.get(name).map(|at| Trigger {
@@ -233,13 +235,14 @@ impl<'a> State<'a> {
             _ => None,
         };
         let triggers = batch.iter().filter_map(trigger).collect();
-        if !self.synced
-            && self.services.is_complete()
+        let complete = self.services.rejected() + self.slices.rejected() == 0;
+        if self.services.is_complete()
             && self.slices.is_complete()
             && self.node != NodeWatch::Unheard
+            && (self.synced.is_none() || (self.synced == Some(false) && complete))
         {
-            self.synced = true;
-            batch.push(SourceEvent::Synced { complete: true });
+            self.synced = Some(complete);
+            batch.push(SourceEvent::Synced { complete });
         }
         Told { batch, triggers }
     }

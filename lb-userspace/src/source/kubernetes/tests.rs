@@ -153,6 +153,33 @@ fn s_8_synced_waits_for_services_and_slices_but_not_for_a_node_that_cannot_be_li
     check(&state.slice(Event::List(vec![])).batch, &[]);
 }
 
+/// An earlier agent may have served it: what it left must not be deleted.
+#[test]
+fn s_8_a_first_list_with_an_object_that_cannot_be_read_is_not_complete() {
+    let observed = Observed::default();
+    let mut state = State::new("one", &observed);
+    check(&state.node(Event::List(vec![])).batch, &[]);
+    check(&state.slice(Event::List(vec![])).batch, &[]);
+    check(
+        &state
+            .service(Event::List(vec![s("a", 1), broken("b")]))
+            .batch,
+        &["+a=10.96.0.1", "!Service shop/b: 1", "synced in part"],
+    );
+    check(
+        &state.service(Event::Put(s("c", 3))).batch,
+        &["+c=10.96.0.3"],
+    );
+    check(
+        &state.service(Event::Put(s("b", 2))).batch,
+        &["!Service shop/b: 0", "+b=10.96.0.2", "synced"],
+    );
+    check(
+        &state.service(Event::Put(broken("a"))).batch,
+        &["!Service shop/a: 1"],
+    );
+}
+
 #[test]
 fn a_node_that_cannot_be_listed_is_told_from_one_that_is_not_there() {
     let node = || serde_json::from_value(json!({"metadata": {"name": "one"}})).expect("a Node");

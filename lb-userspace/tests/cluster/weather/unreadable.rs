@@ -62,6 +62,37 @@ fn check(resource: &str, name: &str, place: &str, value: Value) -> Result<()> {
     })
 }
 
+/// Of the Service nothing is known but what an earlier agent wrote.
+#[test]
+fn s_8_an_agent_that_starts_deletes_nothing_of_a_service_that_it_cannot_read() -> Result<()> {
+    Site::test(ControlPlane::shared()?, |site| {
+        let pods = [site.backend("one")?, site.backend("two")?];
+        let sick = site.publish("sick", &[&pods[0]])?;
+        let moving = site.publish("moving", &[&pods[0]])?;
+        let (vigil, loads) = (site.vigil()?, site.load(&[&sick, &moving])?);
+        let edit = Edit::of_object(
+            site.objects.namespace(),
+            "sick",
+            "/spec/ports",
+            json!("eighty"),
+        );
+        let spell = site
+            .weather
+            .during(Requests::of(SERVICES), Fault::Edit(edit));
+        site.agent.kill()?;
+        site.agent.start()?;
+        site.move_to(&moving, &pods[1])?;
+        loads.wait_for_more(100)?;
+        drop(spell);
+        site.make_list_anew(SERVICES)?;
+        site.move_to(&sick, &pods[1])?;
+        loads.stop_without_errors();
+        vigil.end()?.assert(&[], &["moving", "sick"], &[]);
+        site.keep(pods);
+        Ok(())
+    })
+}
+
 #[test]
 fn a_service_that_cannot_be_read_costs_no_other_and_keeps_what_it_had() -> Result<()> {
     check(SERVICES, "sick", "/spec/ports", json!("eighty"))
