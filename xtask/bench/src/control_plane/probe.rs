@@ -17,16 +17,16 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// within one try.
 ///
 /// # Errors
-/// When it does not answer before the deadline.
+/// When it has not answered and there is no reason to go on.
 pub fn wait_for_answer(
     netns: &Netns,
     service: SocketAddr,
     backend: &str,
-    deadline: Instant,
+    go_on: impl Fn() -> bool + Send,
 ) -> Result<Instant> {
-    netns.run(|| {
+    netns.run(move || {
         let mut last = None;
-        while Instant::now() < deadline {
+        while go_on() {
             match ask(service) {
                 Ok(answer) if answer == backend => return Ok(Instant::now()),
                 other => last = Some(other),

@@ -13,7 +13,7 @@ use super::proxy::{self, Kind, Place, Proxy};
 use super::results::{Change, Round};
 use super::scrape::Passes;
 use super::site::{BACKENDS, NODE, PROBED, Site, Stand};
-use super::usage::Usage;
+use super::usage::{Usage, is_running};
 use super::{Options, changes};
 
 /// How long a cold start may take.
@@ -98,15 +98,14 @@ impl Run<'_> {
         let (answered, listed) = thread::scope(|scope| {
             let listed = scope.spawn(|| self.first_write(bpffs, deadline));
             let answered = self.answer(0, deadline);
-            (answered, listed.join())
+            (
+                answered.map(|at| (at, self.stand.meter.last_large())),
+                listed.join(),
+            )
         });
-        let answered = answered?;
+        let (answered, arrived_by_then) = answered?;
         round.cold_start = (answered - started).as_secs_f64();
         round.cpu_first_answer = Usage::of(self.id)?.cpu_seconds();
-        let arrival = |until: Instant| {
-            let last = self.stand.meter.last_large();
-            last.filter(|last| *last <= until)
-        };
         let listed = listed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let maps = match listed {
             Some((maps, written, arrived)) => {
@@ -115,7 +114,8 @@ impl Run<'_> {
                 Some(maps)
             }
             None => {
-                round.list_to_programmed = arrival(answered).map(|at| milliseconds(answered - at));
+                round.list_to_programmed =
+                    arrived_by_then.map(|at| milliseconds(answered.saturating_duration_since(at)));
                 None
             }
         };
@@ -145,7 +145,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let mut maps = None;
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && is_running(self.id) {
             match &maps {
                 None => maps = Programmed::open(bpffs)?,
                 Some(open) if Programmed::writes(open)? > 0 => {
@@ -156,7 +156,7 @@ impl Run<'_> {
             }
             thread::sleep(LOOK_EVERY);
         }
-        anyhow::bail!("nothing is in the maps after {START:?}")
+        anyhow::bail!("nothing is in the maps")
     }
 
     fn idle(&self, time: Duration, round: &mut Round) -> Result<()> {
@@ -252,7 +252,8 @@ impl Run<'_> {
 
     fn answer(&self, backend: usize, deadline: Instant) -> Result<Instant> {
         let client = &self.stand.client.netns;
-        wait_for_answer(client, self.site.probed, BACKENDS[backend], deadline)
+        let go_on = || Instant::now() < deadline && is_running(self.id);
+        wait_for_answer(client, self.site.probed, BACKENDS[backend], go_on)
     }
 }
 

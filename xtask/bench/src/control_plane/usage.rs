@@ -21,6 +21,15 @@ pub struct Usage {
     pub anonymous: u64,
 }
 
+/// Whether there is such a process and it has not ended.
+pub fn is_running(process: u32) -> bool {
+    let state = |stat: &str| {
+        stat.rsplit_once(") ")
+            .map(|(_, rest)| rest.starts_with('Z'))
+    };
+    read(process, "stat").is_ok_and(|stat| state(&stat) == Some(false))
+}
+
 impl Usage {
     /// Of a process, now.
     ///
@@ -138,5 +147,7 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_is_an_error() {
         assert!(Usage::of(u32::MAX / 2).is_err());
+        assert!(!is_running(u32::MAX / 2));
+        assert!(is_running(std::process::id()));
     }
 }
