@@ -119,6 +119,8 @@ fn towards<A: FamilyMaps + Mapped>(
         peer,
     };
     let verdict = socket::to_peer(&Host::<A>(PhantomData), &request, call);
+    // No program of a device counts these reasons, so that none adds to one in the middle of an addition here. Two processes
+    // of one CPU may, at worst a call is not counted.
     if verdict.reason != Reason::NotForService {
         count(verdict.reason);
     }

@@ -128,6 +128,43 @@ fn another_cgroup_takes_the_place_of_the_first() -> Result<()> {
     Ok(())
 }
 
+/// They would be asked first, and answer from tables that nobody writes any more.
+#[test]
+fn programs_of_another_layout_give_way() -> Result<()> {
+    let node = node("sock-layout")?;
+    let cgroup = Cgroup::create("sock-layout")?;
+    start(&node, Some(Scope::Host), cgroup.path())?.serve();
+    let old = node.paths.folder().join("v0/links");
+    std::fs::create_dir_all(&old)?;
+    for hook in Hook::ALL {
+        let pin = format!("cgroup_{}", hook.program());
+        std::fs::rename(node.paths.links().join(&pin), old.join(&pin))?;
+    }
+    assert_eq!(programs_at(&cgroup)?.len(), 8);
+    let mut balancer = start(&node, Some(Scope::Host), cgroup.path())?;
+    assert_eq!(balancer.serve(), SocketLb::Host);
+    assert_eq!(programs_at(&cgroup)?.len(), 8);
+    assert_eq!(names(old)?, Vec::<String>::new());
+    assert_eq!(attached_hooks(&node.paths)?, ALL);
+    Ok(())
+}
+
+/// On a node that has cgroup v1 as well, the hierarchy of v2 is in the folder `unified`.
+#[test]
+fn the_folder_of_all_hierarchies_may_be_named_for_the_one_of_v2() -> Result<()> {
+    let cgroup = Cgroup::create("unified")?;
+    let folder = cgroup.path().parent().context("a parent")?;
+    // A group above, seen through a folder that is of no hierarchy.
+    let named = lab::Sandbox::current()?.directory().join("hierarchies");
+    std::fs::create_dir(&named)?;
+    std::os::unix::fs::symlink(folder, named.join("unified"))?;
+    assert_eq!(
+        datapath::Cgroup::find(Some(&named), None),
+        datapath::Cgroup::Found(named.join("unified"))
+    );
+    Ok(())
+}
+
 #[test]
 fn who_wants_no_sockets_and_who_cleans_up_takes_the_programs_off() -> Result<()> {
     let node = node("sock-off")?;

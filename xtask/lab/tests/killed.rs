@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Cni, Lab, Sandbox, wait_until};
+use lab::{Cgroup, Cni, Lab, Sandbox, wait_until};
 
 const ROLE: &str = "LAB_TEST_ROLE";
 const PREFIX: &str = "lab-selftest-";
@@ -19,7 +20,8 @@ fn main() -> Result<()> {
     match std::env::var(ROLE).as_deref() {
         Ok("private") => {
             Sandbox::enter()?;
-            hold()
+            let group = Cgroup::create("held")?;
+            group.run(hold)
         }
         Ok("kept") => {
             Sandbox::keep(PREFIX)?;
@@ -59,8 +61,13 @@ fn a_killed_lab_leaves_nothing() -> Result<()> {
         machine()? == before,
         "a private lab shows nowhere, even while it runs"
     );
+    let group = group_of(lab.id())?;
+    ensure!(group.join("held").is_dir(), "{} is used", group.display());
     lab.kill()?;
     lab.wait()?;
+    wait_until("its control group to go", Duration::from_secs(10), || {
+        !group.exists()
+    })?;
     let gone = || processes_in(&namespaces).is_empty();
     wait_until(
         "the killed lab's programs to end",
@@ -159,6 +166,18 @@ fn start(role: &str) -> Result<(std::process::Child, BTreeSet<u64>)> {
         anyhow::bail!("the {role} lab did not come up: {line:?}");
     }
     Ok((child, inodes))
+}
+
+/// The control group (cgroup v2) of a process.
+fn group_of(process: u32) -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mount = mounts
+        .lines()
+        .find(|line| line.split(' ').nth(2) == Some("cgroup2"))
+        .and_then(|line| line.split(' ').nth(1));
+    let groups = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    Ok(Path::new(mount.context("no cgroup2")?).join(group.context("no group")?))
 }
 
 /// What a lab could leave on the machine: names of namespaces, mounts, devices, directories.

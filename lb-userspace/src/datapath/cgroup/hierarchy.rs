@@ -25,11 +25,17 @@ impl Cgroup {
         matches!(self, Self::Found(_))
     }
 
-    /// The cgroup that was named, or else the root of the hierarchy that is mounted.
+    /// The cgroup that was named, or else the root of the hierarchy that is mounted. Where a node has cgroup v1 as well,
+    /// `/sys/fs/cgroup` may be named for the hierarchy of v2 in its folder `unified`: a manifest need not know the node.
     pub fn find(named: Option<&Path>, mounted: Option<&Path>) -> Self {
         match (named, mounted) {
-            (Some(named), _) if !is_cgroup2(named) => Self::Foreign(named.into()),
-            (Some(named), _) => Self::Found(named.into()),
+            (Some(named), _) => {
+                let mut candidates = [named.to_owned(), named.join("unified")].into_iter();
+                match candidates.find(|folder| is_cgroup2(folder)) {
+                    Some(folder) => Self::Found(folder),
+                    None => Self::Foreign(named.into()),
+                }
+            }
             (None, None) => Self::Unmounted,
             (None, Some(mounted)) if !is_root(mounted) => Self::NotTheRoot(mounted.into()),
             (None, Some(mounted)) => Self::Found(mounted.into()),
