@@ -80,6 +80,13 @@ impl Site {
         Ok(pod)
     }
 
+    /// Makes the machine that the weather is on unreachable without a word, or reachable again.
+    pub fn reach_weather(&self, reachable: bool) -> Result<()> {
+        let state = if reachable { "up" } else { "down" };
+        let outside = &self.lab.outside().netns;
+        outside.ip(&[format!("link set eth0 {state}")])
+    }
+
     /// Lets pods live as long as the site.
     pub fn keep(&mut self, pods: impl IntoIterator<Item = Pod>) {
         self.pods.extend(pods);
@@ -168,7 +175,9 @@ impl Site {
             &node.pod_cidrs(),
         ))?;
         let upstream = runtime.block_on(Upstream::of(control_plane, &Identity::Admin))?;
-        let weather = Weather::start(&node.netns, upstream)?;
+        // Another machine, so that it can fall silent.
+        let outside = lab.outside();
+        let weather = Weather::start(&outside.netns, outside.ipv4.into(), upstream)?;
         let client = node.add_pod("client")?;
         client.set_tx_checksum_offload(false)?;
 

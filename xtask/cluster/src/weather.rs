@@ -1,6 +1,6 @@
 //! Bad weather between a client and the API server: a proxy that passes everything on until it is told to be worse.
 //!
-//! It listens in plain HTTP/1.1 on the loopback of one namespace and dials the API server from another one, over TLS where
+//! It listens in plain HTTP/1.1 in one namespace and dials the API server from another one, over TLS where
 //! that is what the server speaks. What it passes on is neither buffered nor changed, watches included, and it counts who
 //! asked for what. It knows nothing of what the objects mean, and it cannot stop the API server itself.
 
@@ -12,7 +12,7 @@ mod refusal;
 mod spells;
 mod watch;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc as blocking};
 use std::thread::{self, JoinHandle};
 
@@ -67,12 +67,12 @@ impl Upstream {
 }
 
 impl Weather {
-    /// Starts to pass on what comes to a free port of 127.0.0.1 in `place`. It listens when it is returned.
+    /// Starts to pass on what comes to a free port of `at`, an address of `place`. It listens when it is returned.
     ///
     /// # Errors
-    /// When no port is free, or the configuration of the upstream makes no client.
-    pub fn start(place: &Netns, upstream: Upstream) -> Result<Self> {
-        let listener = listen_at(place, (Ipv4Addr::LOCALHOST, 0).into())?;
+    /// When there is no such address, no port is free, or the configuration of the upstream makes no client.
+    pub fn start(place: &Netns, at: IpAddr, upstream: Upstream) -> Result<Self> {
+        let listener = listen_at(place, (at, 0).into())?;
         let address = listener.local_addr()?;
         let sky = Arc::new(Sky::default());
         let (orders, inbox) = mpsc::unbounded_channel();

@@ -137,10 +137,10 @@ impl Vigil {
 }
 
 impl History {
-    /// Holds that these Services and no other were lost, changed and made. What is made may change until it is complete.
+    /// Holds that these Services and no other were lost, changed and made. What is made or lost changes row by row.
     #[track_caller]
     pub fn assert(&self, lost: &[&str], changed: &[&str], made: &[&str]) {
-        let others = self.changed.difference(&self.made).cloned().collect();
+        let others = &(&self.changed - &self.made) - &self.lost;
         let told = [&self.lost, &others, &self.made]
             .map(|set| set.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(told, [lost, changed, made], "lost, changed, made");

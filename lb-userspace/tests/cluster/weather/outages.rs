@@ -7,6 +7,7 @@ use anyhow::Result;
 use cluster::ControlPlane;
 use cluster::weather::{Edit, Fault};
 use lab::client::http_get;
+use lab::wait_until;
 
 use super::{KINDS, SERVICES, lists};
 use crate::site::{PATIENCE, RECOVERY, Service, Site};
@@ -14,7 +15,10 @@ use crate::site::{PATIENCE, RECOVERY, Service, Site};
 /// Long enough for the pauses between two tries to reach half a minute or nearly so.
 const OUTAGE: Duration = Duration::from_secs(20);
 
-/// Four Services for a world that changes.
+/// How long a connection may be silent before it is given up.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// Three Services for a world that changes.
 struct World {
     pods: [lab::Pod; 2],
     still: Service,
@@ -88,6 +92,35 @@ fn what_changes_while_the_api_server_is_gone_is_made_up_for_exactly() -> Result<
         loads.stop_without_errors();
         vigil.end()?.assert(&["going"], &["moving"], &["coming"]);
         assert!(site.agent.is_alive());
+        site.keep(world.pods);
+        Ok(())
+    })
+}
+
+/// As when its machine dies, or a firewall forgets: no connection is closed, and nothing comes any more.
+#[test]
+fn an_api_server_that_falls_silent_is_noticed_and_taken_up_again() -> Result<()> {
+    Site::test(ControlPlane::shared()?, |site| {
+        let world = World::make(site)?;
+        site.wait_until_watching()?;
+        let (vigil, loads) = (site.vigil()?, site.load(&[&world.still, &world.moving])?);
+        site.reach_weather(false)?;
+        let silent = Instant::now();
+        world.change(site)?;
+        wait_until("the silence to be noticed", SILENCE, || {
+            site.agent.log().contains("cannot be watched")
+        })?;
+        println!("noticed after {:.1} s", silent.elapsed().as_secs_f64());
+        site.assert_live();
+        loads.wait_for_more(100)?;
+        vigil.end()?.assert(&[], &[], &[]);
+
+        let vigil = site.vigil()?;
+        site.reach_weather(true)?;
+        world.wait_until_changed(site, Instant::now())?;
+        site.wait_until_told(true)?;
+        loads.stop_without_errors();
+        vigil.end()?.assert(&["going"], &["moving"], &["coming"]);
         site.keep(world.pods);
         Ok(())
     })

@@ -64,7 +64,7 @@ impl Talk {
             config: kube::Config::new(format!("http://{address}").parse()?),
         };
         Ok(Self {
-            weather: Weather::start(&client, upstream)?,
+            weather: Weather::start(&client, Ipv4Addr::LOCALHOST.into(), upstream)?,
             server,
             client,
         })
