@@ -125,15 +125,15 @@ fn print_summary(reports: &[Report]) {
     {
         let verdict = if failure.is_some() { "FAILED" } else { "ok" };
         println!(
-            "{:<10} {verdict:<6} {tally}, {:>6.1} s",
+            "{:<11} {verdict:<6} {tally}, {:>6.1} s",
             level.name(),
             time.as_secs_f64()
         );
         if let Some(failure) = failure {
-            println!("           {failure}");
+            println!("            {failure}");
         }
         total += *tally;
         took += *time;
     }
-    println!("{:<17} {total}, {:>6.1} s", "total", took.as_secs_f64());
+    println!("{:<18} {total}, {:>6.1} s", "total", took.as_secs_f64());
 }

@@ -15,6 +15,8 @@ pub enum Level {
     Traffic,
     /// The agent on a real API server
     Cluster,
+    /// Kubernetes' own tests of Services; writes docs/conformance.md
+    Conformance,
 }
 
 /// The levels to run, each once and in order: those asked for, or all.
@@ -38,6 +40,7 @@ impl Level {
             Self::Packets => "packets",
             Self::Traffic => "traffic",
             Self::Cluster => "cluster",
+            Self::Conformance => "conformance",
         }
     }
 
@@ -49,6 +52,7 @@ impl Level {
             Self::Packets => "the programs in the kernel, single packets through them",
             Self::Traffic => "real connections in network namespaces",
             Self::Cluster => "the agent on a real API server",
+            Self::Conformance => "Kubernetes' own tests of Services",
         }
     }
 
@@ -59,7 +63,7 @@ impl Level {
 
     /// Whether it needs the programs of a Kubernetes control plane.
     pub fn needs_control_plane(self) -> bool {
-        self == Self::Cluster
+        matches!(self, Self::Cluster | Self::Conformance)
     }
 
     /// What follows `cargo test`, one entry per command.
@@ -79,6 +83,7 @@ impl Level {
                 &["--package", "cluster"],
                 &["--workspace", "--test", "cluster"],
             ],
+            Self::Conformance => &[&["--workspace", "--test", "conformance"]],
         }
     }
 }
@@ -96,7 +101,8 @@ mod tests {
                 Level::Scenarios,
                 Level::Packets,
                 Level::Traffic,
-                Level::Cluster
+                Level::Cluster,
+                Level::Conformance
             ]
         );
         assert_eq!(
