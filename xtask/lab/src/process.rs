@@ -8,11 +8,13 @@ mod running;
 mod spawner;
 
 use std::ffi::{CString, OsStr};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -37,6 +39,7 @@ pub struct Command {
     inner: std::process::Command,
     mounts: Vec<Mount>,
     directory: Option<PathBuf>,
+    cgroup: Option<PathBuf>,
     privileges: Privileges,
     started: bool,
 }
@@ -55,7 +58,13 @@ enum Mount {
     Directory {
         at: PathBuf,
     },
+    ReadOnly {
+        at: PathBuf,
+    },
 }
+
+/// Where a program could write but for what is shown to it. `/proc`, `/sys` and `/dev` are the kernel's to guard.
+const WRITABLE: [&str; 4] = ["/", "/run", "/tmp", "/dev/shm"];
 
 impl Command {
     pub(crate) fn new(netns: &Netns, program: &str) -> Command {
@@ -64,6 +73,7 @@ impl Command {
             inner: std::process::Command::new(program),
             mounts: Vec::new(),
             directory: None,
+            cgroup: None,
             privileges: Privileges::default(),
             started: false,
         }
@@ -171,6 +181,21 @@ impl Command {
         self
     }
 
+    /// Lets it write to no file of this machine. What other calls of this `Command` show to it after this stays as they say.
+    pub fn read_only_root(&mut self) -> &mut Self {
+        let mounted = WRITABLE.iter().filter(|path| is_mount_point(path.as_ref()));
+        self.mounts.extend(mounted.map(|path| Mount::ReadOnly {
+            at: PathBuf::from(path),
+        }));
+        self
+    }
+
+    /// Starts it in this control group, one of [`Cgroup`](crate::Cgroup)'s; otherwise it is in the one that this process is in.
+    pub fn cgroup(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.cgroup = Some(path.into());
+        self
+    }
+
     /// `/etc/resolv.conf` for this program: its name server, and `search` domains if any.
     pub fn resolver(&mut self, server: std::net::IpAddr, search: &[&str]) -> &mut Self {
         let mut text = format!("nameserver {server}\noptions timeout:2 attempts:2\n");
@@ -232,6 +257,7 @@ impl Command {
             netns: self.netns.as_fd().try_clone_to_owned()?,
             new_session: !sandbox.is_private(),
             plan,
+            cgroup: self.cgroup.as_deref().map(threads_of).transpose()?,
             directory: self
                 .directory
                 .take()
@@ -258,6 +284,8 @@ struct Entrance {
     netns: OwnedFd,
     new_session: bool,
     plan: MountPlan,
+    /// Whoever writes to this file enters the group.
+    cgroup: Option<OwnedFd>,
     directory: Option<CString>,
     privileges: Privileges,
 }
@@ -265,6 +293,11 @@ struct Entrance {
 impl Entrance {
     /// System calls only: no allocation, no lock.
     fn enter(&self) -> io::Result<()> {
+        if let Some(threads) = &self.cgroup {
+            // SAFETY: an open descriptor and a constant string of one octet.
+            let written = unsafe { libc::write(threads.as_raw_fd(), c"0".as_ptr().cast(), 1) };
+            check(written as libc::c_int)?;
+        }
         // SAFETY: system calls on an open descriptor and on the child itself, which has one thread.
         check(unsafe { libc::setns(self.netns.as_raw_fd(), libc::CLONE_NEWNET) })?;
         // SAFETY: as above.
@@ -279,6 +312,22 @@ impl Entrance {
             check(unsafe { libc::chdir(directory.as_ptr()) })?;
         }
         self.privileges.apply()
+    }
+}
+
+/// The file of a control group that takes threads: the child has one, and the group may be a threaded one.
+fn threads_of(cgroup: &Path) -> Result<OwnedFd> {
+    let path = cgroup.join("cgroup.threads");
+    let file = File::options().write(true).open(&path);
+    let file = file.with_context(|| format!("{} is no control group", cgroup.display()))?;
+    Ok(file.into())
+}
+
+fn is_mount_point(path: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    match path.parent() {
+        None => true,
+        Some(parent) => device(path).is_some_and(|own| Some(own) != device(parent)),
     }
 }
 

@@ -77,6 +77,10 @@ impl MountPlan {
                     let target = mount_point(sandbox, at, false)?;
                     calls.push(Call::new(&file, &target, "none", MS_BIND, "")?);
                 }
+                Mount::ReadOnly { at } => {
+                    let flags = MS_BIND | MS_REMOUNT | MS_RDONLY;
+                    calls.push(Call::new("none".as_ref(), at, "none", flags, "")?);
+                }
                 Mount::Directory { at } => {
                     let target = mount_point(sandbox, at, true)?;
                     let flags = MS_NOSUID | MS_NODEV;
