@@ -1,5 +1,7 @@
 //! `lb agent`.
 
+#[cfg(test)]
+mod deployed;
 mod http;
 
 use std::io::IsTerminal;

@@ -9,6 +9,7 @@ mod linking;
 mod loading;
 mod pinning;
 mod preflight;
+mod privileges;
 mod sockets;
 mod support;
 mod watching;
