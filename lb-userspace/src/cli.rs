@@ -1,8 +1,10 @@
 //! The command line: words in, an agent or a view out. The one place of the crate, beside `app`, where errors lose their
 //! types.
 
+mod address;
 mod agent;
 mod show;
+mod watches;
 
 use std::path::PathBuf;
 
@@ -32,7 +34,7 @@ enum Command {
     /// Run the data plane of this node.
     Agent(Box<agent::Args>),
     /// Show how the data plane is: what is written, how full the maps are, which devices have programs, what became of packets.
-    Status(show::Output),
+    Status(show::StatusArgs),
     /// Show the Services that the data plane serves.
     #[command(subcommand)]
     Service(Service),
@@ -72,7 +74,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Agent(args) => agent::run(*args, self.bpffs),
-            Command::Status(output) => show::status(&self.bpffs, output),
+            Command::Status(args) => show::status(&self.bpffs, args),
             Command::Service(Service::List(output)) => show::services(&self.bpffs, output),
             Command::Backend(Backend::List(output)) => show::backends(&self.bpffs, output),
             Command::Conntrack(Conntrack::List(output)) => show::conntrack(&self.bpffs, output),

@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::address::Listen;
+use super::watches::{self, WithWatches};
 use crate::datapath::{self, PinPaths, Ticks};
 use crate::maps::Walk;
 use crate::maps::bpf::{Access, BpfMaps};
@@ -29,7 +31,24 @@ enum Form {
     Json,
 }
 
-pub(super) fn status(bpffs: &Path, output: Output) -> Result<()> {
+/// Options of `lb status`.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    output: Output,
+
+    /// Where the agent answers scrapes, as it was told; it is asked how its watches of the API stand.
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "LB_METRICS_BIND_ADDRESS",
+        default_value = "127.0.0.1:10249",
+        value_parser = super::address::listen
+    )]
+    metrics_bind_address: Listen,
+}
+
+pub(super) fn status(bpffs: &Path, args: StatusArgs) -> Result<()> {
     let maps = open(bpffs)?;
     let paths = PinPaths::new(bpffs);
     let devices =
@@ -38,7 +57,12 @@ pub(super) fn status(bpffs: &Path, output: Output) -> Result<()> {
     let programs = datapath::attached_hooks(&paths)
         .context("cannot tell which programs of sockets are attached")?;
     let status = view::status(&maps, devices, agent_running)?;
-    print(&status.with_socket_programs(programs), output)
+    let address = args.metrics_bind_address.0.filter(|_| agent_running);
+    let view = WithWatches {
+        status: status.with_socket_programs(programs),
+        watches: address.map_or_else(Vec::new, watches::ask),
+    };
+    print(&view, args.output)
 }
 
 pub(super) fn services(bpffs: &Path, output: Output) -> Result<()> {
