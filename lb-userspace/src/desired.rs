@@ -6,6 +6,7 @@
 
 mod adoptable;
 mod claims;
+mod few;
 mod ids;
 mod place;
 mod placed;

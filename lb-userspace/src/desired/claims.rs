@@ -12,7 +12,8 @@ use crate::resolve::ResolvedPort;
 /// Claims of all service ports on frontends.
 #[derive(Default, Debug)]
 pub struct Claims {
-    by_frontend: HashMap<FrontendAt, BTreeSet<Claim>>,
+    /// Of each frontend in order, the first of which wins.
+    by_frontend: HashMap<FrontendAt, Vec<Claim>>,
     by_service: HashMap<ObjectName, Vec<(FrontendAt, Claim)>>,
 }
 
@@ -37,17 +38,19 @@ impl Claims {
 
         for (at, claim) in &old {
             if let Some(claims) = self.by_frontend.get_mut(at) {
-                claims.remove(claim);
+                claims.retain(|it| it != claim);
                 if claims.is_empty() {
                     self.by_frontend.remove(at);
                 }
             }
         }
         for (at, claim) in &new {
-            self.by_frontend
-                .entry(*at)
-                .or_default()
-                .insert(claim.clone());
+            let claims = self.by_frontend.entry(*at).or_default();
+            if let Err(index) = claims.binary_search(claim) {
+                // Nearly always it is the only one.
+                claims.reserve_exact(1);
+                claims.insert(index, claim.clone());
+            }
         }
         if !new.is_empty() {
             self.by_service.insert(service.clone(), new);
@@ -70,7 +73,7 @@ impl Claims {
     }
 
     fn first(&self, at: &FrontendAt) -> Option<&Claim> {
-        self.by_frontend.get(at).and_then(BTreeSet::first)
+        self.by_frontend.get(at).and_then(|claims| claims.first())
     }
 }
 

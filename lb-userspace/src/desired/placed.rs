@@ -1,18 +1,19 @@
 //! A service port that has its ids, backends and tables, and the rows that follow from them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use lb_common::backend::BackendState;
 use lb_common::frontend::Frontend;
 use lb_common::service::ServiceName;
 
+use super::few::Few;
 use super::table::{Scope, Table};
 use crate::maps::{BackendKey, BackendRow, FrontendAt};
 use crate::model::{Family, ServicePortName};
 
 /// The service ports of one Service.
-pub type PlacedPorts = BTreeMap<ServicePortName, PlacedPort>;
+pub type PlacedPorts = Few<ServicePortName, PlacedPort>;
 
 /// A service port that has a place in the maps.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct PlacedPort {
     /// The frontends that it has won.
     pub frontends: BTreeSet<FrontendAt>,
     /// Its backends.
-    pub backends: BTreeMap<SocketAddr, PlacedBackend>,
+    pub backends: Few<SocketAddr, PlacedBackend>,
     /// Its tables, by family and scope.
     pub tables: [[Table; 2]; 2],
     /// Select from the endpoints of this node alone.

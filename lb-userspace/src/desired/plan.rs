@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use lb_common::service::ServiceName;
 
 use super::adoptable::{Adoptable, Adopted};
+use super::few::Few;
 use super::placed::{PlacedBackend, PlacedPort, PlacedPorts};
 use super::pool::{Item, Pool};
 use super::problem::Exhausted;
@@ -118,7 +119,7 @@ impl<'a> Planner<'a> {
             id,
             name: target.name,
             frontends: target.frontends.clone(),
-            backends: BTreeMap::new(),
+            backends: Few::new(),
             tables: Default::default(),
             internal_local: port.internal_local,
             has_endpoints: port.has_endpoints,
