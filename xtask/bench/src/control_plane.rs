@@ -9,6 +9,7 @@ mod meter;
 mod probe;
 mod programmed;
 mod proxy;
+mod quiet;
 mod results;
 mod round;
 mod scrape;

@@ -16,8 +16,6 @@ use super::results::Version;
 
 /// How long a program may take to end.
 const GRACE: Duration = Duration::from_secs(30);
-/// As many as 10 000 Services with three endpoints need twice.
-const SLOTS: &str = "2000000";
 
 /// A data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -124,7 +122,7 @@ impl Programs {
                 command
                     .arg("--bpffs")
                     .arg(place.bpffs)
-                    .args(["agent", "--node-name", place.node, "--max-slots", SLOTS])
+                    .args(["agent", "--node-name", place.node])
                     // The root cgroup is the machine's.
                     .args(["--socket-lb", "off", "--kubeconfig"])
                     .arg(place.kubeconfig);

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 
 use super::fill::{self, NAMESPACE};
 use super::meter::Meter;
+use super::quiet::wait_until_quiet;
 
 /// The node that every data plane runs on, one after the other.
 pub const NODE: &str = "node1";
@@ -76,6 +77,7 @@ impl<'a> Site<'a> {
             &node.pod_cidrs(),
         ))?;
         let probed = runtime.block_on(create_probed(&client))?;
+        wait_until_quiet(control_plane.netns())?;
         Ok(Site {
             services,
             client,
