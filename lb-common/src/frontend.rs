@@ -1,6 +1,7 @@
 //! Frontends and slots: which packets are for a service port, and the table that a backend is selected from.
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::backend::list;
 use crate::layout::map_type;
 
 /// How many slots one element of the `slots` array holds. An array's element is rounded up to eight bytes, so two
@@ -157,6 +158,16 @@ impl Frontend {
         }
     }
 
+    /// The list that packets to this frontend select from, a bit of [`list`].
+    #[inline(always)]
+    pub fn list(&self) -> u8 {
+        if self.flags & Self::LOCAL_ONLY != 0 {
+            list::LOCAL
+        } else {
+            list::CLUSTER
+        }
+    }
+
     /// The range over the endpoints of the whole cluster.
     #[inline(always)]
     pub fn cluster(&self) -> SlotRange {
@@ -178,6 +189,7 @@ impl Frontend {
     }
 
     /// Seconds that a client stays with its backend, 0 without session affinity (S-25).
+    #[inline(always)]
     pub fn affinity_seconds(&self) -> u32 {
         self.affinity_seconds
     }

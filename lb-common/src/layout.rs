@@ -23,6 +23,10 @@ pub mod name {
     pub const CONNTRACK_V4: &str = "conntrack_v4";
     /// IPv6 flows.
     pub const CONNTRACK_V6: &str = "conntrack_v6";
+    /// IPv4 clients' backends.
+    pub const AFFINITY_V4: &str = "affinity_v4";
+    /// IPv6 clients' backends.
+    pub const AFFINITY_V6: &str = "affinity_v6";
     /// Bitmap of the addresses that may be a VIP.
     pub const VIP_FILTER: &str = "vip_filter";
     /// Packets by reason.
@@ -35,7 +39,7 @@ pub mod name {
     pub const SOCKET_PEERS: &str = "socket_peers";
 
     /// All of them.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 14] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -43,6 +47,8 @@ pub mod name {
         BACKENDS_V6,
         CONNTRACK_V4,
         CONNTRACK_V6,
+        AFFINITY_V4,
+        AFFINITY_V6,
         VIP_FILTER,
         COUNTERS,
         SERVICES,
@@ -70,6 +76,9 @@ pub mod limit {
     pub const SERVICES: u32 = 65_536;
     /// Conntrack entries of one family. A flow takes two entries, four where a backend reaches itself.
     pub const CONNTRACK: u32 = 262_144;
+    /// Clients of one family whose backend is remembered. A client takes one entry for each service port with session
+    /// affinity.
+    pub const AFFINITY: u32 = 65_536;
     /// Sockets of which it is remembered which frontend they asked for.
     pub const SOCKETS: u32 = 65_536;
 }
@@ -138,6 +147,7 @@ pub(crate) use map_type;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::affinity::{Affinity, AffinityKey};
     use crate::socket::{SocketKey, SocketPeer};
     use crate::{backend::Backend, config::Config, conntrack, frontend, service::ServiceName};
 
@@ -165,6 +175,9 @@ mod tests {
         describe::<conntrack::ConntrackKey<V6>>(&mut layout);
         describe::<conntrack::Flow<V4>>(&mut layout);
         describe::<conntrack::Flow<V6>>(&mut layout);
+        describe::<AffinityKey<V4>>(&mut layout);
+        describe::<AffinityKey<V6>>(&mut layout);
+        describe::<Affinity>(&mut layout);
         describe::<ServiceName>(&mut layout);
         describe::<Config>(&mut layout);
         describe::<SocketKey>(&mut layout);
@@ -185,5 +198,5 @@ mod tests {
         );
     }
 
-    const FINGERPRINT: u64 = 10_880_036_068_973_515_997;
+    const FINGERPRINT: u64 = 12_524_522_613_192_098_576;
 }

@@ -7,6 +7,7 @@
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
 pub mod addr;
+pub mod affinity;
 pub mod backend;
 pub mod checksum;
 pub mod config;

@@ -5,6 +5,7 @@
 //! address. Nothing here touches a packet or a map: what a decision needs comes through [`Dataplane`], what it wants is
 //! a [`Verdict`].
 
+mod affinity;
 mod forward;
 mod reply;
 mod select;
@@ -14,6 +15,7 @@ pub use forward::from_workload;
 pub use reply::to_workload;
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::Backend;
 use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable};
 use crate::frontend::{Frontend, FrontendKey};
@@ -100,10 +102,14 @@ impl<A: Address> Verdict<A> {
 pub struct Room<A> {
     /// What a flow is looked for by.
     key: ConntrackKey<A>,
+    /// The client of the flow that begins.
+    client: affinity::Client<A>,
     /// A flow that was found.
     known: Flow<A>,
     /// The flow that begins.
     new: Flow<A>,
+    /// Whether the flow that was found has to go for the one that begins: 0 or 1.
+    displaces: u32,
     /// The second flow of a hairpin.
     mirrored: Flow<A>,
 }
@@ -113,8 +119,10 @@ impl<A: Address> Room<A> {
     pub fn new() -> Self {
         Self {
             key: ConntrackKey::empty(),
+            client: affinity::Client::empty(),
             known: Flow::empty(),
             new: Flow::empty(),
+            displaces: 0,
             mirrored: Flow::empty(),
         }
     }
@@ -143,6 +151,10 @@ pub trait Dataplane {
     fn backend(&self, id: u32) -> Option<Backend<Self::Address>>;
     /// The flows.
     fn flows(&self) -> &Self::Flows;
+    /// The backend that a client was given last.
+    fn affinity(&self, key: &AffinityKey<Self::Address>) -> Option<Affinity>;
+    /// Remembers which backend a client was given. One that can't be remembered is balanced anew the next time.
+    fn set_affinity(&self, key: &AffinityKey<Self::Address>, affinity: &Affinity);
     /// The clock, in ticks; it wraps.
     fn now(&self) -> u32;
     /// Ticks of the clock in a second.
@@ -168,10 +180,19 @@ fn is_idle<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
         Protocol::Tcp if flow.state().has(FlowState::REPLIED) => TCP_ESTABLISHED_SECONDS,
         Protocol::Tcp => TCP_OPENING_SECONDS,
     };
-    let age = now.wrapping_sub(flow.last_seen());
-    // Another CPU may have read a later tick: a stamp of the next second is new, not as old as the clock's wrap makes it.
-    let is_ahead = age.wrapping_neg() <= dp.ticks_per_second();
-    age > limit.wrapping_mul(dp.ticks_per_second()) && !is_ahead
+    age(dp, flow.last_seen(), now) > limit.wrapping_mul(dp.ticks_per_second())
+}
+
+/// Ticks since a stamp. Another CPU may have read a later tick: a stamp of the next second is new, not as old as the clock's
+/// wrap makes it.
+#[inline(always)]
+fn age<D: Dataplane>(dp: &D, stamp: u32, now: u32) -> u32 {
+    let age = now.wrapping_sub(stamp);
+    if age.wrapping_neg() <= dp.ticks_per_second() {
+        0
+    } else {
+        age
+    }
 }
 
 /// Records what a packet adds to its flow. Most packets add nothing and write nothing: the stamp is renewed once a

@@ -7,6 +7,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_jiffies64;
+use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::conntrack::{ConntrackKey, Flow, FlowTable, TableFull};
 use lb_common::frontend::{Frontend, FrontendKey};
@@ -82,6 +83,22 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
             copy_row(row, backend.as_mut_ptr());
             Some(backend.assume_init())
         }
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity> {
+        let row = A::affinity().get_ptr(key)?;
+        let mut affinity = MaybeUninit::uninit();
+        // SAFETY: the row's memory stays an affinity's as long as this program runs; the copy is whole.
+        unsafe {
+            copy_row(row, affinity.as_mut_ptr());
+            Some(affinity.assume_init())
+        }
+    }
+
+    #[inline(always)]
+    fn set_affinity(&self, key: &AffinityKey<A>, affinity: &Affinity) {
+        let _ = A::affinity().insert(key, affinity, BPF_ANY);
     }
 
     #[inline(always)]

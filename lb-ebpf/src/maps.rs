@@ -5,6 +5,7 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
+use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
@@ -22,6 +23,7 @@ const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const MAX_FRONTENDS: usize = limit::FRONTENDS as usize;
 const MAX_BACKENDS: usize = limit::BACKENDS as usize;
 const MAX_CONNTRACK: usize = limit::CONNTRACK as usize;
+const MAX_AFFINITY: usize = limit::AFFINITY as usize;
 const MAX_SERVICES: usize = limit::SERVICES as usize;
 const SLOT_ELEMENTS: usize = (limit::SLOTS / SLOTS_PER_ELEMENT) as usize;
 const FILTER_WORDS: usize = vip_filter::WORDS as usize;
@@ -30,6 +32,7 @@ const REASONS: usize = reason::COUNT as usize;
 pub(crate) type Frontends<A> = HashMap<FrontendKey<A>, Frontend, MAX_FRONTENDS, NO_PREALLOC>;
 pub(crate) type Backends<A> = HashMap<u32, Backend<A>, MAX_BACKENDS, NO_PREALLOC>;
 pub(crate) type Conntrack<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_CONNTRACK>;
+pub(crate) type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, MAX_AFFINITY>;
 
 #[btf_map(name = "frontends_v4")]
 static FRONTENDS_V4: Frontends<[u8; 4]> = HashMap::new();
@@ -43,6 +46,10 @@ static BACKENDS_V6: Backends<[u8; 16]> = HashMap::new();
 static CONNTRACK_V4: Conntrack<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "conntrack_v6")]
 static CONNTRACK_V6: Conntrack<[u8; 16]> = LruHashMap::new();
+#[btf_map(name = "affinity_v4")]
+static AFFINITY_V4: Affinities<[u8; 4]> = LruHashMap::new();
+#[btf_map(name = "affinity_v6")]
+static AFFINITY_V6: Affinities<[u8; 16]> = LruHashMap::new();
 
 /// Two backend ids.
 #[repr(C)]
@@ -69,6 +76,7 @@ pub(crate) trait FamilyMaps: Parse {
     fn frontends() -> &'static Frontends<Self>;
     fn backends() -> &'static Backends<Self>;
     fn conntrack() -> &'static Conntrack<Self>;
+    fn affinity() -> &'static Affinities<Self>;
 }
 
 impl FamilyMaps for [u8; 4] {
@@ -84,6 +92,10 @@ impl FamilyMaps for [u8; 4] {
     fn conntrack() -> &'static Conntrack<Self> {
         &CONNTRACK_V4
     }
+    #[inline(always)]
+    fn affinity() -> &'static Affinities<Self> {
+        &AFFINITY_V4
+    }
 }
 
 impl FamilyMaps for [u8; 16] {
@@ -98,6 +110,10 @@ impl FamilyMaps for [u8; 16] {
     #[inline(always)]
     fn conntrack() -> &'static Conntrack<Self> {
         &CONNTRACK_V6
+    }
+    #[inline(always)]
+    fn affinity() -> &'static Affinities<Self> {
+        &AFFINITY_V6
     }
 }
 

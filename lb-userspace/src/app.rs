@@ -27,7 +27,6 @@ use crate::http::{self, DataPlane, Health, HttpConfig, Metrics, Pages};
 use crate::maps::bpf::{Access, BpfMaps};
 use crate::maps::{Limits, Maps, Op};
 use crate::model::index::Index;
-use crate::model::{ObjectName, Service};
 use crate::preflight;
 use crate::reconciler::Reconciler;
 use crate::source::kubernetes::ApiServer;
@@ -197,11 +196,6 @@ impl Stage {
             if let SourceEvent::Problems { object, messages } = &event {
                 self.problems.of_object(object, messages);
             }
-            if let SourceEvent::Service(name, service) = &event {
-                let sentences = ignored_affinity(name, service.as_deref());
-                self.problems
-                    .of_object(&format!("affinity of {name}"), &sentences);
-            }
             let dirty = self.index.apply(event);
             for service in dirty {
                 if let Some(ports) = self.index.resolve_known(&service) {
@@ -244,19 +238,6 @@ impl Stage {
             Err(error) => warn!(%error, "cannot look for VIPs that are gone"),
         }
     }
-}
-
-/// What a Service asks for and does not get.
-fn ignored_affinity(name: &ObjectName, service: Option<&Service>) -> Vec<String> {
-    let asked_for = service.is_some_and(|service| service.affinity_seconds > 0);
-    let sentence = || {
-        format!(
-            "Service {name}: session affinity is not applied, its connections are balanced one by one; set \
-             spec.sessionAffinity to None, or leave this Service to another proxy by the label \
-             service.kubernetes.io/service-proxy-name"
-        )
-    };
-    asked_for.then(sentence).into_iter().collect()
 }
 
 fn check(config: &Config) -> Result<Cgroup> {
@@ -302,35 +283,5 @@ async fn until(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time.into()).await,
         None => pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_service_that_asks_for_affinity_is_told_that_it_gets_none() {
-        let name = ObjectName {
-            namespace: "shop".into(),
-            name: "cart".into(),
-        };
-        let service = |affinity_seconds| Service {
-            name: name.clone(),
-            created: 0,
-            cluster_ips: Vec::new(),
-            ports: Vec::new(),
-            internal_local: false,
-            affinity_seconds,
-        };
-        let [sentence] = &ignored_affinity(&name, Some(&service(10_800)))[..] else {
-            panic!("one sentence");
-        };
-        assert!(
-            sentence.contains("shop/cart") && sentence.contains("spec.sessionAffinity"),
-            "{sentence}"
-        );
-        assert!(ignored_affinity(&name, Some(&service(0))).is_empty());
-        assert!(ignored_affinity(&name, None).is_empty());
     }
 }

@@ -17,7 +17,7 @@ use lb_common::frontend::Frontend;
 use lb_common::service::ServiceName;
 
 pub use error::MapError;
-pub use row::{BackendKey, BackendRow, FlowRow, FrontendAt};
+pub use row::{AffinityRow, BackendKey, BackendRow, FlowRow, FrontendAt};
 pub use spec::{LimitError, Limits, Shape};
 
 /// One write.
@@ -89,6 +89,8 @@ pub trait Maps {
     /// Shows every conntrack entry once to `visit`. The data plane goes on writing: entries made or deleted meanwhile
     /// may or may not be shown. What an incomplete walk has not shown may exist all the same.
     fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError>;
+    /// Shows every client that stays with a backend to `visit`, as [`Maps::conntrack`] shows its entries.
+    fn affinity(&self, visit: &mut dyn FnMut(AffinityRow)) -> Result<Walk, MapError>;
     /// How many sockets are remembered.
     fn socket_peers(&self) -> Result<u64, MapError>;
     /// The counters, summed over all CPUs, by the number of their reason.

@@ -1,8 +1,9 @@
 //! The first packet of a flow: frontend → slot → backend, and a new entry.
 
 use super::forward::towards_backend;
-use super::{Dataplane, Room, Verdict, ending, forget_known, is_idle};
+use super::{Dataplane, Room, Verdict, affinity, ending, forget_known, is_idle};
 use crate::addr::Address;
+use crate::backend::Backend;
 use crate::conntrack::{Chosen, Flow, FlowState, FlowTable};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::hash;
@@ -40,10 +41,17 @@ pub(super) fn backend<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Ad
         return no_backend(&frontend);
     }
     room.new.begin(&room.key, state(first), first.now);
-    match choose(dp, &frontend, first.now, room) {
-        Ok(()) => enter(dp, first, room),
-        Err(why) => why,
+    affinity::stay(dp, &frontend, first, room);
+    if room.client.is_free()
+        && let Err(why) = choose(dp, &frontend, first.now, room)
+    {
+        return why;
     }
+    let entered = enter(dp, first, room);
+    if entered == first.reason {
+        affinity::remember(dp, first, room);
+    }
+    entered
 }
 
 /// What happens to a packet for which [`backend`] gave a reason; `new` is the flow that it entered.
@@ -111,12 +119,7 @@ fn choose<D: Dataplane>(
         if backend.service_id() != frontend.service_id() {
             continue;
         }
-        room.new.give_to(&Chosen {
-            id,
-            epoch: backend.epoch(),
-            service_id: frontend.service_id(),
-            endpoint: backend.endpoint(),
-        });
+        room.new.give_to(&chosen(id, &backend));
         if take_tuple(dp, now, room) {
             return Ok(());
         }
@@ -125,12 +128,24 @@ fn choose<D: Dataplane>(
     Err(outcome)
 }
 
+/// A backend as a flow remembers it.
+#[inline(always)]
+pub(super) fn chosen<A: Address>(id: u32, backend: &Backend<A>) -> Chosen<A> {
+    Chosen {
+        id,
+        epoch: backend.epoch(),
+        service_id: backend.service_id(),
+        endpoint: backend.endpoint(),
+    }
+}
+
 /// Whether the new flow may have its tuple at the backend. While the backend answers the same client port for another
 /// frontend it may not: two connections would be one tuple to it, and its replies could not be told apart.
 ///
-/// A flow that is over loses its tuple and is forgotten on both sides, so that none of its late packets takes it back.
+/// A flow that is over loses its tuple: [`enter`] forgets it on both sides, so that none of its late packets takes it back.
 #[inline(always)]
-fn take_tuple<D: Dataplane>(dp: &D, now: u32, room: &mut Room<D::Address>) -> bool {
+pub(super) fn take_tuple<D: Dataplane>(dp: &D, now: u32, room: &mut Room<D::Address>) -> bool {
+    room.displaces = 0;
     room.key.set_from_backend(&room.new);
     if !dp.flows().find(&room.key, &mut room.known) {
         return true;
@@ -142,12 +157,16 @@ fn take_tuple<D: Dataplane>(dp: &D, now: u32, room: &mut Room<D::Address>) -> bo
     if !other.state().is_closed() && !is_idle(dp, other, now) {
         return false;
     }
-    forget_known(dp, room);
+    room.displaces = 1;
     true
 }
 
+/// Stores the new flow.
 #[inline(always)]
 fn enter<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Reason {
+    if room.displaces != 0 {
+        forget_known(dp, room);
+    }
     // The last segment of a connection that nobody remembers: nothing will follow that needs an entry.
     if matches!(first.flags, Some(flags) if flags.rst()) {
         return first.reason;

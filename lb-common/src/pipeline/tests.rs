@@ -1,5 +1,6 @@
 //! The decisions over maps in memory. Each packet is held against the frame that is built from scratch for its verdict.
 
+mod affinity;
 mod clash;
 mod flows;
 mod hairpin;

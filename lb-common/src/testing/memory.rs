@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
-use crate::backend::{Backend, BackendState};
+use crate::affinity::{Affinity, AffinityKey};
+use crate::backend::{Backend, BackendState, list};
 use crate::conntrack::{ConntrackKey, Flow, FlowTable, TableFull};
 use crate::frontend::{Frontend, FrontendKey, SlotRange};
 use crate::packet::{self, Parse};
@@ -22,6 +23,8 @@ pub struct MemoryDataplane<A> {
     pub slots: Vec<u32>,
     /// Backends.
     pub backends: HashMap<u32, Backend<A>>,
+    /// Clients' backends.
+    pub affinity: RefCell<HashMap<AffinityKey<A>, Affinity>>,
     /// Flows.
     pub flows: MemoryFlows<A>,
     /// The clock, in ticks.
@@ -88,6 +91,14 @@ impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
         self.backends.get(&id).copied()
     }
 
+    fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity> {
+        self.affinity.borrow().get(key).copied()
+    }
+
+    fn set_affinity(&self, key: &AffinityKey<A>, affinity: &Affinity) {
+        self.affinity.borrow_mut().insert(*key, *affinity);
+    }
+
     fn flows(&self) -> &Self::Flows {
         &self.flows
     }
@@ -113,6 +124,7 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
             frontends: HashMap::new(),
             slots: Vec::new(),
             backends: HashMap::new(),
+            affinity: RefCell::default(),
             flows: MemoryFlows {
                 entries: RefCell::default(),
                 capacity: 2_000,
@@ -151,7 +163,8 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
                 port: Port::new(*port),
             };
             let backend = Backend::new(endpoint, BackendState::Active, self.next_id, service_id);
-            self.backends.insert(self.next_id, backend);
+            self.backends
+                .insert(self.next_id, backend.listed(list::CLUSTER));
             ids.push(self.next_id);
         }
         let seeds: Vec<u64> = ids.iter().map(|id| u64::from(*id)).collect();
@@ -184,6 +197,14 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
             .insert(FrontendKey::address_row(vip), Frontend::address_row());
         self.frontends
             .insert(FrontendKey::new(vip, Port::new(port), protocol), frontend);
+    }
+
+    /// Sets for how many seconds a client stays with its backend of a service port; 0 ends session affinity.
+    pub fn set_affinity_seconds(&mut self, service_id: u32, seconds: u32) {
+        let rows = self.frontends.values_mut();
+        for row in rows.filter(|row| row.service_id() == service_id) {
+            *row = Frontend::new(service_id, row.cluster(), row.local(), seconds, row.flags());
+        }
     }
 
     /// What happens to a frame that leaves a pod; the frame is changed as the verdict says.

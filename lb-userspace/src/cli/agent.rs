@@ -82,6 +82,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = limit::CONNTRACK)]
     max_conntrack: u32,
 
+    /// Room for clients of one IP family that stay with their backend by session affinity, one for each client and Service
+    /// port; the longest unused is forgotten when there is no room.
+    #[arg(long, value_name = "N", default_value_t = limit::AFFINITY)]
+    max_affinity: u32,
+
     /// Room for sockets of the node's own processes of which it is remembered which VIP they asked for.
     #[arg(long, value_name = "N", default_value_t = limit::SOCKETS)]
     max_sockets: u32,
@@ -158,6 +163,7 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             slots: args.max_slots,
             services: args.max_services,
             conntrack: args.max_conntrack,
+            affinity: args.max_affinity,
             sockets: args.max_sockets,
         },
         sockets: SocketConfig {

@@ -45,6 +45,8 @@ pub struct PlacedBackend {
     pub epoch: u32,
     /// Its state.
     pub state: BackendState,
+    /// The lists that new connections are sent to it from, a set of the bits in [`lb_common::backend::list`].
+    pub lists: u8,
 }
 
 impl PlacedPort {
@@ -69,9 +71,10 @@ impl PlacedPort {
 
     /// The rows of its backends.
     pub fn backend_rows(&self) -> impl Iterator<Item = (BackendKey, BackendRow)> + '_ {
-        self.backends
-            .iter()
-            .map(|(at, b)| (b.key, BackendRow::new(*at, b.state, b.epoch, self.id)))
+        self.backends.iter().map(|(at, b)| {
+            let row = BackendRow::new(*at, b.state, b.epoch, self.id);
+            (b.key, row.listed(b.lists))
+        })
     }
 
     /// A table.

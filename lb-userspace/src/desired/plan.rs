@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use lb_common::backend::list;
 use lb_common::service::ServiceName;
 
 use super::adoptable::{Adoptable, Adopted};
@@ -149,10 +150,19 @@ impl<'a> Planner<'a> {
                 Some(known) => (known.key, known.epoch),
                 None => self.backend_id(id, *at)?,
             };
-            let state = endpoint.state.into();
-            placed
-                .backends
-                .insert(*at, PlacedBackend { key, epoch, state });
+            let lists = match (endpoint.cluster, endpoint.local) {
+                (true, true) => list::CLUSTER | list::LOCAL,
+                (true, false) => list::CLUSTER,
+                (false, true) => list::LOCAL,
+                (false, false) => 0,
+            };
+            let backend = PlacedBackend {
+                key,
+                epoch,
+                state: endpoint.state.into(),
+                lists,
+            };
+            placed.backends.insert(*at, backend);
         }
         for family in families {
             for scope in Scope::ALL {

@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, PerCpuArray};
+use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
@@ -23,7 +24,7 @@ use lb_common::socket::{SocketKey, SocketPeer};
 use lb_common::{reason, vip_filter};
 
 use crate::maps::row::{V4, V6};
-use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
+use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
 use crate::model::Family;
 use mapped::Mapped;
 pub use open::Access;
@@ -39,6 +40,8 @@ pub struct BpfMaps {
     backends_v6: Table<u32, Backend<V6>>,
     conntrack_v4: Table<ConntrackKey<V4>, Flow<V4>>,
     conntrack_v6: Table<ConntrackKey<V6>, Flow<V6>>,
+    affinity_v4: Table<AffinityKey<V4>, Affinity>,
+    affinity_v6: Table<AffinityKey<V6>, Affinity>,
     services: Table<u32, ServiceName>,
     slots: Mapped,
     vip_filter: Mapped,
@@ -61,6 +64,8 @@ impl BpfMaps {
             backends_v6: pins.table(name::BACKENDS_V6)?,
             conntrack_v4: pins.table(name::CONNTRACK_V4)?,
             conntrack_v6: pins.table(name::CONNTRACK_V6)?,
+            affinity_v4: pins.table(name::AFFINITY_V4)?,
+            affinity_v6: pins.table(name::AFFINITY_V6)?,
             services: pins.table(name::SERVICES)?,
             slots: pins.mapped(name::SLOTS)?,
             vip_filter: pins.mapped(name::VIP_FILTER)?,
@@ -161,6 +166,16 @@ impl Maps for BpfMaps {
         Ok(v4.and(v6))
     }
 
+    fn affinity(&self, visit: &mut dyn FnMut(AffinityRow)) -> Result<Walk, MapError> {
+        let v4 = self
+            .affinity_v4
+            .walk(&mut |key, row| visit(AffinityRow::new(&key, &row)))?;
+        let v6 = self
+            .affinity_v6
+            .walk(&mut |key, row| visit(AffinityRow::new(&key, &row)))?;
+        Ok(v4.and(v6))
+    }
+
     fn socket_peers(&self) -> Result<u64, MapError> {
         let mut rows = 0;
         // What an incomplete walk has seen is near enough.
@@ -193,6 +208,10 @@ impl Maps for BpfMaps {
                 .conntrack_v4
                 .max_entries()
                 .min(self.conntrack_v6.max_entries()),
+            affinity: self
+                .affinity_v4
+                .max_entries()
+                .min(self.affinity_v6.max_entries()),
             sockets: self.socket_peers.max_entries(),
         }
     }

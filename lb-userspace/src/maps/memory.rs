@@ -12,7 +12,7 @@ use lb_common::layout::name;
 use lb_common::service::ServiceName;
 use lb_common::{reason, vip_filter};
 
-use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
+use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
 use crate::model::Family;
 
 /// Maps in memory.
@@ -24,6 +24,8 @@ pub struct Memory {
     pub conntrack: Vec<FlowRow>,
     /// What becomes of walks over conntrack.
     pub conntrack_walk: Walk,
+    /// The clients that stay with a backend.
+    pub affinity: Vec<AffinityRow>,
     /// The counters.
     pub counters: Vec<u64>,
     limits: Limits,
@@ -46,6 +48,7 @@ impl Memory {
             faults: BTreeMap::new(),
             conntrack: Vec::new(),
             conntrack_walk: Walk::Complete,
+            affinity: Vec::new(),
             counters: vec![0; reason::COUNT as usize],
             limits,
             frontends: Default::default(),
@@ -192,6 +195,11 @@ impl Maps for Memory {
     fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
         self.conntrack.iter().copied().for_each(visit);
         Ok(self.conntrack_walk)
+    }
+
+    fn affinity(&self, visit: &mut dyn FnMut(AffinityRow)) -> Result<Walk, MapError> {
+        self.affinity.iter().copied().for_each(visit);
+        Ok(Walk::Complete)
     }
 
     fn socket_peers(&self) -> Result<u64, MapError> {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::addr::{Address, Endpoint, Port, Protocol};
+use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::{Backend, BackendState};
 use lb_common::conntrack::{ConntrackKey, Direction, Flow};
 use lb_common::frontend::FrontendKey;
@@ -153,6 +154,22 @@ impl BackendRow {
         }
     }
 
+    /// The same backend in these lists, a set of the bits in [`lb_common::backend::list`].
+    pub fn listed(self, lists: u8) -> Self {
+        match self {
+            Self::V4(row) => Self::V4(row.listed(lists)),
+            Self::V6(row) => Self::V6(row.listed(lists)),
+        }
+    }
+
+    /// Whether it is in one of these lists.
+    pub fn is_listed(&self, lists: u8) -> bool {
+        match self {
+            Self::V4(row) => row.is_listed(lists),
+            Self::V6(row) => row.is_listed(lists),
+        }
+    }
+
     /// The key of this row under an id.
     pub fn key(&self, id: u32) -> BackendKey {
         let family = match self {
@@ -247,6 +264,34 @@ impl FlowRow {
             epoch: flow.epoch(),
             service_id: flow.service_id(),
             last_seen: flow.last_seen(),
+        }
+    }
+}
+
+/// A client that stays with its backend (S-25).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct AffinityRow {
+    /// The client.
+    pub client: IpAddr,
+    /// Id of the service port.
+    pub service_id: u32,
+    /// Id of the backend.
+    pub backend_id: u32,
+    /// The backend's epoch when the client was given it.
+    pub epoch: u32,
+    /// Tick of the data plane's clock (jiffies) of the client's last new connection.
+    pub last: u32,
+}
+
+impl AffinityRow {
+    /// The entry of `affinity_v4` or `affinity_v6`.
+    pub fn new<A: Address + Into<IpAddr>>(key: &AffinityKey<A>, affinity: &Affinity) -> Self {
+        Self {
+            client: key.client().into(),
+            service_id: key.service_id(),
+            backend_id: affinity.backend_id,
+            epoch: affinity.epoch,
+            last: affinity.last,
         }
     }
 }

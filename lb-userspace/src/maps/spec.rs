@@ -4,6 +4,7 @@
 mod limits;
 mod shape;
 
+use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
@@ -70,7 +71,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 12] {
+pub fn all(limits: &Limits) -> [MapSpec; 14] {
     let id = size::<u32>();
     [
         hash(
@@ -117,6 +118,18 @@ pub fn all(limits: &Limits) -> [MapSpec; 12] {
             size::<ConntrackKey<V6>>(),
             size::<Flow<V6>>(),
             limits.conntrack,
+        ),
+        lru(
+            name::AFFINITY_V4,
+            size::<AffinityKey<V4>>(),
+            size::<Affinity>(),
+            limits.affinity,
+        ),
+        lru(
+            name::AFFINITY_V6,
+            size::<AffinityKey<V6>>(),
+            size::<Affinity>(),
+            limits.affinity,
         ),
         MapSpec {
             flags: MMAPABLE,
@@ -231,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_number_of_entries_of_the_filter_is_part_of_its_shape() {
-        let filter = all(&Limits::default())[7];
+        let filter = all(&Limits::default())[9];
         let mut found = filter.shape();
         found.max_entries /= 2;
         assert!(!filter.accepts(&found));

@@ -33,10 +33,8 @@ pub struct ServiceView {
     pub cluster_backends: u32,
     /// Backends that are selected from where this node's are.
     pub local_backends: u32,
-    /// Seconds for which the Service asks that a client stays with its backend, 0 where it does not ask (S-25).
+    /// Seconds for which a client stays with its backend after its last new connection, 0 without session affinity (S-25).
     pub affinity_seconds: u32,
-    /// Whether the data plane does what the Service asks for.
-    pub affinity_applied: bool,
     /// `Local` where only this node's backends are selected, else `Cluster`.
     pub policy: &'static str,
     /// Service id.
@@ -61,7 +59,6 @@ pub fn services(maps: &dyn Maps) -> Result<Services, MapError> {
                 cluster_backends: row.cluster().backends,
                 local_backends: row.local().backends,
                 affinity_seconds: row.affinity_seconds(),
-                affinity_applied: false,
                 policy: policy(&row),
                 id: row.service_id(),
             }
@@ -89,7 +86,7 @@ impl fmt::Display for Services {
         let rows = self.0.iter().map(|row| {
             let affinity = match row.affinity_seconds {
                 0 => "-".to_owned(),
-                _ => "ignored".to_owned(),
+                seconds => format!("{seconds}s"),
             };
             let port_name = if row.port_name.is_empty() {
                 "-"

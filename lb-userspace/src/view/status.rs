@@ -146,6 +146,8 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
     let mut flows = [0_u64; 2];
     // What an incomplete walk has seen is near enough to tell how full the map is.
     let _ = maps.conntrack(&mut |flow| flows[Family::of(&flow.client.ip()) as usize] += 1)?;
+    let mut clients = [0_u64; 2];
+    let _ = maps.affinity(&mut |row| clients[Family::of(&row.client) as usize] += 1)?;
     let bits = maps
         .vip_filter()?
         .iter()
@@ -156,6 +158,7 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
     let frontends_flag = Some("--max-frontends");
     let backends_flag = Some("--max-backends");
     let conntrack_flag = Some("--max-conntrack");
+    let affinity_flag = Some("--max-affinity");
     let rows = [
         (
             name::FRONTENDS_V4,
@@ -194,6 +197,18 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             limits.conntrack,
             conntrack_flag,
         ),
+        (
+            name::AFFINITY_V4,
+            clients[0],
+            limits.affinity,
+            affinity_flag,
+        ),
+        (
+            name::AFFINITY_V6,
+            clients[1],
+            limits.affinity,
+            affinity_flag,
+        ),
         (name::VIP_FILTER, bits, vip_filter::BITS, None),
         (
             name::SERVICES,
@@ -209,7 +224,13 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
         ),
     ];
     let view = |(map, used, max, flag)| {
-        let lru = [name::CONNTRACK_V4, name::CONNTRACK_V6, name::SOCKET_PEERS];
+        let lru = [
+            name::CONNTRACK_V4,
+            name::CONNTRACK_V6,
+            name::AFFINITY_V4,
+            name::AFFINITY_V6,
+            name::SOCKET_PEERS,
+        ];
         let forgets_unused = lru.contains(&map);
         FillView {
             map,

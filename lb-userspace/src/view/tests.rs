@@ -19,7 +19,7 @@ fn services_are_shown_one_frontend_a_line() {
         "\
 SERVICE      PORT  PROTOCOL  FRONTEND       CLUSTER  LOCAL  AFFINITY  POLICY   ID
 default/dns  -     UDP       10.96.0.10:53        0      1  -         Local     2
-default/web  http  TCP       10.96.0.1:80         2      0  ignored   Cluster   1
+default/web  http  TCP       10.96.0.1:80         2      0  10800s    Cluster   1
 "
     );
 }
@@ -100,6 +100,8 @@ backends_v4      3       10
 backends_v6      0       10
 conntrack_v4   100      100  full: forgets the longest unused
 conntrack_v6     0      100
+affinity_v4      0      100
+affinity_v6      0      100
 vip_filter       1   524288
 services         2       10
 socket_peers     0      100
@@ -185,7 +187,6 @@ fn json_holds_the_fields_of_a_row() {
             "cluster_backends": 2,
             "local_backends": 0,
             "affinity_seconds": 10800,
-            "affinity_applied": false,
             "policy": "Cluster",
             "id": 1
         })
@@ -224,6 +225,7 @@ fn example() -> Memory {
         slots: 100,
         services: 10,
         conntrack: 100,
+        affinity: 100,
         sockets: 100,
     };
     let mut maps = Memory::new(limits);

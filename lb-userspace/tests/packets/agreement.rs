@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
 use lb_common::addr::Protocol;
+use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::packet::{self, ETHERNET};
 use lb_common::pipeline::Action;
@@ -18,7 +19,7 @@ const PACKETS: usize = 6_000;
 /// Packets after which endpoints change.
 const UNTIL_CHANGE: usize = 500;
 
-/// Four service ports, two of which share their endpoints, and clients that are endpoints as well.
+/// Four service ports, two of which share their endpoints and two of which have session affinity, and clients that are endpoints as well.
 struct World<A> {
     dp: MemoryDataplane<A>,
     clients: Vec<(A, u16)>,
@@ -69,6 +70,9 @@ impl<A: Family> World<A> {
         dp.serve(2, A::vip(10), 53, Protocol::Udp, &endpoints(pods[1], 5353));
         dp.serve(3, A::vip(11), 80, Protocol::Tcp, &endpoints(pods[2], 8080));
         dp.serve(4, A::vip(12), 80, Protocol::Tcp, &endpoints(pods[3], 8080));
+        // Longer than the test, in which one of the two clocks stands still.
+        dp.set_affinity_seconds(2, 86_400);
+        dp.set_affinity_seconds(3, 86_400);
     }
 
     /// A packet and the program that gets it: from a client, or from a backend to a client.
@@ -146,6 +150,13 @@ fn unstamped<A: Family>(
     flows.iter().map(unstamp).collect()
 }
 
+fn unstamped_affinity<A: Family>(
+    rows: &HashMap<AffinityKey<A>, Affinity>,
+) -> HashMap<AffinityKey<A>, Affinity> {
+    let unstamp = |(key, row): (&AffinityKey<A>, &Affinity)| (*key, Affinity { last: 0, ..*row });
+    rows.iter().map(unstamp).collect()
+}
+
 fn agree<A: Family>(seed: u64) -> Result<()> {
     let mut random = Random::new(seed);
     let mut world = World::<A>::new();
@@ -171,6 +182,11 @@ fn agree<A: Family>(seed: u64) -> Result<()> {
                 unstamped(&loaded.flows::<A>()?),
                 unstamped(&world.dp.flows.entries.borrow()),
                 "flows; seed {seed}, packet {number}"
+            );
+            assert_eq!(
+                unstamped_affinity(&loaded.affinity::<A>()?),
+                unstamped_affinity(&world.dp.affinity.borrow()),
+                "affinity; seed {seed}, packet {number}"
             );
             world.serve([0; 4].map(|_| random.below(4) as u8));
             loaded.fill(&world.dp)?;

@@ -1,5 +1,7 @@
 //! Several packets in a row: what one program makes of a frame is what the next one gets.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 use lb_common::addr::Protocol;
 use lb_common::packet::TcpFlags;
@@ -133,6 +135,28 @@ on_both_families! {
         assert_eq!(stays, ["forward", "reply"]);
         let moves = round_trip(&mut loaded, &question, (A::pod(2), 5353), |_| {})?;
         assert_eq!(moves, ["reselected", "reply"]);
+        Ok(())
+    }
+
+    fn a_client_stays_with_its_backend_where_the_service_wants_so_s25<A>() -> Result<()> {
+        let mut dp = MemoryDataplane::<A>::new();
+        let pods = [(A::pod(1), 8080), (A::pod(2), 8080), (A::pod(3), 8080)];
+        dp.serve(1, A::vip(WEB), 80, Protocol::Tcp, &pods);
+        let mut seen = [0; 2];
+        for (seconds, seen) in [0, 10_800].into_iter().zip(&mut seen) {
+            dp.set_affinity_seconds(1, seconds);
+            let mut loaded = Loaded::with(&dp)?;
+            let mut reached = BTreeSet::new();
+            for port in 40_000..40_015 {
+                let sent = Frame::<A>::new(A::pod(100), A::vip(WEB), L4::tcp(port, 80, SYN));
+                let (out, _) = goes_on(&mut loaded, Program::FromWorkload, &sent.build())?;
+                let pod = (1..=3).find(|n| out == sent.with_destination(A::pod(*n), 8080).build());
+                reached.insert(pod.context("no pod's")?);
+            }
+            *seen = reached.len();
+            assert_eq!(loaded.affinity::<A>()?.len(), usize::from(seconds > 0));
+        }
+        assert_eq!(seen, [3, 1], "pods reached without and with affinity");
         Ok(())
     }
 

@@ -14,6 +14,7 @@ pub trait Family: Refuse + Numbered + Hash + Debug + Send + 'static {
     const FRONTENDS: &'static str;
     const BACKENDS: &'static str;
     const CONNTRACK: &'static str;
+    const AFFINITY: &'static str;
 
     /// Length of the shortest frame of the family on which the kernel runs a program (`net/bpf/test_run.c`): one with a
     /// whole IP header. What is shorter can be tested in memory only.
@@ -24,12 +25,14 @@ impl Family for [u8; 4] {
     const FRONTENDS: &'static str = name::FRONTENDS_V4;
     const BACKENDS: &'static str = name::BACKENDS_V4;
     const CONNTRACK: &'static str = name::CONNTRACK_V4;
+    const AFFINITY: &'static str = name::AFFINITY_V4;
 }
 
 impl Family for [u8; 16] {
     const FRONTENDS: &'static str = name::FRONTENDS_V6;
     const BACKENDS: &'static str = name::BACKENDS_V6;
     const CONNTRACK: &'static str = name::CONNTRACK_V6;
+    const AFFINITY: &'static str = name::AFFINITY_V6;
 }
 
 /// Runs one generic check for each family, as a test named after the check.

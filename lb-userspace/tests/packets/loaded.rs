@@ -7,6 +7,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use lab::Sandbox;
+use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::frontend::{Frontend, FrontendKey};
@@ -148,6 +149,19 @@ impl Loaded {
         let flows: HashMap<_, Wire<ConntrackKey<A>>, Wire<Flow<A>>> =
             self.map(A::CONNTRACK)?.try_into()?;
         let rows = flows.iter().map(|row| row.map(|(k, v)| (k.0, v.0)));
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Which backends the clients of one family have.
+    ///
+    /// # Errors
+    /// If the map can't be read.
+    pub fn affinity<A: Family>(
+        &mut self,
+    ) -> Result<std::collections::HashMap<AffinityKey<A>, Affinity>> {
+        let rows: HashMap<_, Wire<AffinityKey<A>>, Wire<Affinity>> =
+            self.map(A::AFFINITY)?.try_into()?;
+        let rows = rows.iter().map(|row| row.map(|(k, v)| (k.0, v.0)));
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

@@ -22,6 +22,7 @@ const SMALL: Limits = Limits {
     slots: 128,
     services: 4,
     conntrack: 64,
+    affinity: 64,
     sockets: 64,
 };
 

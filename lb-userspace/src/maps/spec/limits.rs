@@ -16,6 +16,8 @@ pub struct Limits {
     pub services: u32,
     /// Conntrack entries of one family (`--max-conntrack`).
     pub conntrack: u32,
+    /// Clients of one family that stay with their backend (`--max-affinity`).
+    pub affinity: u32,
     /// Sockets of the node's processes (`--max-sockets`).
     pub sockets: u32,
 }
@@ -28,6 +30,7 @@ impl Default for Limits {
             slots: limit::SLOTS,
             services: limit::SERVICES,
             conntrack: limit::CONNTRACK,
+            affinity: limit::AFFINITY,
             sockets: limit::SOCKETS,
         }
     }
@@ -58,6 +61,7 @@ impl Limits {
             ("--max-slots", self.slots),
             ("--max-services", self.services),
             ("--max-conntrack", self.conntrack),
+            ("--max-affinity", self.affinity),
             ("--max-sockets", self.sockets),
         ];
         match all

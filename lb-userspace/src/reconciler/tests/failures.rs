@@ -71,7 +71,7 @@ fn a_failing_service_does_not_hold_up_another() {
     assert_eq!(
         outcome.problems[0].to_string(),
         "Service default/a is not served: cannot do PutBackend(1, V4(Backend { address: [10, 1, 0, 1], \
-         port: 80, state: 1, reserved: 0, epoch: 1, service_id: 1 })) in map memory: Operation not permitted (os error 1); \
+         port: 80, state: 1, lists: 1, epoch: 1, service_id: 1 })) in map memory: Operation not permitted (os error 1); \
          it is tried again"
     );
     assert!(world.dump().contains("frontend 10.96.0.2:80/TCP"));

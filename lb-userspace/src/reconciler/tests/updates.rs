@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lb_common::backend::list;
+
 use super::*;
 use crate::maps::{Maps, Op, Walk};
 
@@ -218,5 +220,48 @@ fn a_service_port_that_loses_a_frontend_gives_its_backends_new_epochs() {
     for ((id, old), (same, new)) in first.iter().zip(&second) {
         assert_eq!(id, same, "the backend is the same");
         assert!(new > old, "{second:?} after {first:?}");
+    }
+}
+
+/// A client stays with its backend only while the row says that it is selected.
+#[test]
+fn s_27_the_row_of_a_backend_says_in_which_lists_it_is_and_keeps_its_epoch() {
+    let mut world = Watched::roomy();
+    let mut seen = None;
+    for (cluster, local, lists) in [
+        (true, false, list::CLUSTER),
+        (false, true, list::LOCAL),
+        (true, true, list::CLUSTER | list::LOCAL),
+        (false, false, 0),
+        (true, false, list::CLUSTER),
+    ] {
+        let mut web = port("web", &["10.96.0.1:80"], &["10.1.0.1:80", "10.1.0.2:80"]);
+        web.endpoints[0].cluster = cluster;
+        web.endpoints[0].local = local;
+        apply(&mut world, web);
+        world.reconcile();
+        let rows = world.reconciler.maps().backends().unwrap();
+        let (id, row) = rows
+            .iter()
+            .find(|(_, row)| row.socket().to_string() == "10.1.0.1:80")
+            .unwrap();
+        for bit in [list::CLUSTER, list::LOCAL] {
+            assert_eq!(row.is_listed(bit), lists & bit != 0, "{cluster}, {local}");
+        }
+        assert_eq!(*seen.get_or_insert((*id, row.epoch())), (*id, row.epoch()));
+    }
+}
+
+#[test]
+fn s_25_the_timeout_is_the_frontends_and_changes_with_the_service() {
+    let mut world = Watched::roomy();
+    for seconds in [0, 10_800, 125, 0] {
+        let mut web = port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]);
+        web.affinity_seconds = seconds;
+        apply(&mut world, web);
+        world.reconcile();
+        let rows = world.reconciler.maps().frontends().unwrap();
+        let row = rows.iter().find(|(at, _)| !at.is_address_row()).unwrap().1;
+        assert_eq!(row.affinity_seconds(), seconds);
     }
 }
