@@ -3,6 +3,7 @@
 
 mod api;
 mod arguments;
+mod audit;
 mod daemon;
 mod etcd;
 mod files;
@@ -25,6 +26,7 @@ use crate::certificates::Authority;
 use crate::kubeconfig::{self, Identity};
 use crate::progress::say;
 use crate::relay::Relay;
+pub use audit::Asked;
 use daemon::Daemon;
 use files::Files;
 
@@ -42,6 +44,9 @@ pub struct Options {
     /// More addresses for the API server's certificate: those of relays, for clients that are given no kubeconfig.
     /// 127.0.0.1, ::1 and the advertised address are always in it.
     pub certificate_addresses: Vec<IpAddr>,
+    /// Whose requests are noted, for [`ControlPlane::requests_of`]: users as Kubernetes calls them, as in
+    /// `system:serviceaccount:NAMESPACE:NAME`.
+    pub audited: Vec<String>,
 }
 
 impl Default for Options {
@@ -51,6 +56,7 @@ impl Default for Options {
             // In the lab's network of machines, and no machine's.
             advertise_address: Ipv4Addr::new(192, 168, 50, 250).into(),
             certificate_addresses: Vec::new(),
+            audited: Vec::new(),
         }
     }
 }

@@ -75,11 +75,13 @@ use worker::Message;
 /// A program sees this machine's files, with its volumes (configMap, secret, projected, downwardAPI, emptyDir, hostPath)
 /// above them. A `mountPath` must exist on this machine or be below `/run`. What a `hostPath` shows is a directory of the
 /// node's own, unless [`Builder::host_path`] names another: `/sys/fs/bpf` is a BPF file system of the node. Mounted
-/// read-only it is this machine's path, if there is one. This machine's BPF file systems and control groups are hidden: a
-/// program that needs a control group gets one of the test's as `host_path("/sys/fs/cgroup", …)`.
+/// read-only it is this machine's path, if there is one. This machine's BPF file systems and control groups are hidden. With
+/// `host_path("/sys/fs/cgroup", …)` a [`lab::Cgroup`] of the test's stands for the node's root group: programs of the node's
+/// pods are in it, and a `hostPath` shows it.
 ///
 /// Capabilities are what a container runtime leaves: the usual 14, less `drop`, and `add`. `runAsUser`, `runAsGroup`,
-/// `privileged` and `allowPrivilegeEscalation` are obeyed. Without privilege `/proc/sys` and `/sys` are read-only.
+/// `privileged`, `allowPrivilegeEscalation` and `readOnlyRootFilesystem` are obeyed; `seccompProfile` and `seLinuxOptions`
+/// are not. Without privilege `/proc/sys` and `/sys` are read-only. Mounts do not propagate.
 pub struct Kubelet {
     shared: Arc<Shared>,
     off: Option<oneshot::Sender<()>>,

@@ -40,6 +40,6 @@ pub mod kept;
 pub mod kubelet;
 pub mod weather;
 
-pub use control_plane::{ControlPlane, Options};
+pub use control_plane::{Asked, ControlPlane, Options};
 pub use kubeconfig::Identity;
 pub use relay::Relay;

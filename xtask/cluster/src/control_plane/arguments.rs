@@ -54,7 +54,7 @@ pub(super) fn etcd(directory: &Path) -> Vec<String> {
 }
 
 pub(super) fn api_server(files: &Files, options: &Options) -> Vec<String> {
-    vec![
+    let mut arguments = vec![
         format!("--etcd-servers=http://{ETCD}"),
         format!("--bind-address={}", API_SERVER.ip()),
         format!("--secure-port={}", API_SERVER.port()),
@@ -84,7 +84,16 @@ pub(super) fn api_server(files: &Files, options: &Options) -> Vec<String> {
         // Without it an API server that is asked to end waits a minute for watches, which do not end by themselves.
         "--shutdown-watch-termination-grace-period=5s".into(),
         "--profiling=false".into(),
-    ]
+    ];
+    if !options.audited.is_empty() {
+        arguments.extend([
+            format!("--audit-policy-file={}", files.audit_policy()),
+            format!("--audit-log-path={}", files.audit_log()),
+            // What was answered has been noted.
+            "--audit-log-mode=blocking".into(),
+        ]);
+    }
+    arguments
 }
 
 pub(super) fn controller_manager(files: &Files) -> Vec<String> {

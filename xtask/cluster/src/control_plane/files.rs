@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Options, arguments};
+use super::{Options, arguments, audit};
 use crate::certificates::{self, Authority};
 use crate::kubeconfig::{self, Identity};
 
@@ -45,6 +45,7 @@ impl Files {
             (files.service_account_key(), private),
             (files.service_account_public_key(), public),
             (files.authentication(), authentication()),
+            (files.audit_policy(), audit::policy(&options.audited)),
         ] {
             fs::write(&path, text).context(path)?;
         }
@@ -101,6 +102,14 @@ impl Files {
 
     pub(super) fn authentication(&self) -> String {
         self.path("authentication.json")
+    }
+
+    pub(super) fn audit_policy(&self) -> String {
+        self.path("audit-policy.json")
+    }
+
+    pub(super) fn audit_log(&self) -> String {
+        self.logs.join("audit.log").display().to_string()
     }
 
     pub(super) fn controller_manager(&self) -> String {

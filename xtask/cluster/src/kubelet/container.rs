@@ -113,6 +113,7 @@ impl Record {
             mounts: nest(mounts)?,
             security: Security::of(spec, self.spec.security_context.as_ref())?,
             directory: self.spec.working_dir.as_deref().unwrap_or("/").into(),
+            cgroup: kubelet.host_paths.cgroup(),
             resolver: kubelet.resolver(pod),
             log: kubelet.log(pod, &self.spec.name),
             variables,

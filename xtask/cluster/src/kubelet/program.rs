@@ -28,6 +28,8 @@ pub(super) struct Surroundings {
     pub mounts: Vec<Mount>,
     pub security: Security,
     pub directory: PathBuf,
+    /// The node's control group, where it has one.
+    pub cgroup: Option<PathBuf>,
     pub resolver: Option<(std::net::IpAddr, Vec<String>)>,
     pub log: PathBuf,
 }
@@ -43,6 +45,12 @@ impl Surroundings {
             .current_dir(&self.directory);
         for (name, value) in &self.variables {
             command.env(name, value);
+        }
+        if self.security.read_only_root {
+            command.read_only_root();
+        }
+        if let Some(cgroup) = &self.cgroup {
+            command.cgroup(cgroup);
         }
         if !self.security.is_privileged() {
             for path in ["/sys", "/proc/sys"] {

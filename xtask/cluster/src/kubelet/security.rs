@@ -1,4 +1,4 @@
-//! What a container's security context leaves it: capabilities and user. Says nothing of seccomp, AppArmor or SELinux,
+//! What a container's security context leaves it: capabilities, user, files to write. Says nothing of seccomp, AppArmor or SELinux,
 //! which these pods do not have.
 
 use k8s_openapi::api::core::v1::{Capabilities, PodSpec, SecurityContext};
@@ -77,6 +77,8 @@ pub(super) struct Security {
     pub user: Option<(u32, u32)>,
     /// Whether an executed file can give new privileges.
     pub escalation: bool,
+    /// Whether it can write to its volumes only.
+    pub read_only_root: bool,
 }
 
 impl Security {
@@ -106,6 +108,8 @@ impl Security {
             user,
             escalation: container.and_then(|context| context.allow_privilege_escalation)
                 != Some(false),
+            read_only_root: container.and_then(|context| context.read_only_root_filesystem)
+                == Some(true),
         })
     }
 

@@ -47,6 +47,14 @@ pub(super) struct Mount {
 }
 
 impl HostPaths {
+    /// The control group that stands for the node's root group, which all processes of its pods are in.
+    pub fn cgroup(&self) -> Option<PathBuf> {
+        let mut mapped = self.mapped.iter().rev();
+        let (_, stand_in) = mapped.find(|(path, _)| path == Path::new("/sys/fs/cgroup"))?;
+        let is_group = stand_in.join("cgroup.threads").exists();
+        is_group.then(|| stand_in.clone())
+    }
+
     fn volume(&self, source: &HostPathVolumeSource) -> Result<Volume, NotYet> {
         let wanted = Path::new(&source.path);
         let of = |(path, stand_in): &(PathBuf, PathBuf)| {

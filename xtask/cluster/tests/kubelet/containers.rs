@@ -104,6 +104,46 @@ async fn a_container_finds_its_volumes_and_variables() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_read_only_container_writes_to_its_volumes_alone() -> Result<()> {
+    let site = Site::new("read-only").await?;
+    let script = "args: ['for file in /etc/x /run/x /tmp/x /mnt/x; do echo > $file && echo wrote $file; done']";
+    let confined = "securityContext: {readOnlyRootFilesystem: true}, \
+                    volumeMounts: [{name: scratch, mountPath: /mnt}]";
+    let spec = "restartPolicy: Never, volumes: [{name: scratch, emptyDir: {}}]";
+    site.run_with("one", &format!("{SHELL}, {script}, {confined}"), spec)?;
+    site.wait_until_over("one").await?;
+    let log = site.logs("one")?;
+    let wrote: Vec<&str> = log
+        .lines()
+        .filter(|line| line.starts_with("wrote"))
+        .collect();
+    assert_eq!(wrote, ["wrote /mnt/x"], "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn pods_are_in_the_control_group_of_their_node() -> Result<()> {
+    let (site, _cgroup) = Site::with_cgroup("groups").await?;
+    let script =
+        "args: ['grep 0::/ /proc/self/cgroup; ls /run/group/cgroup.threads; ls -A /sys/fs/cgroup']";
+    let mounts = "volumeMounts: [{name: group, mountPath: /run/group, mountPropagation: HostToContainer, readOnly: true}]";
+    let spec = "restartPolicy: Never, volumes: [{name: group, hostPath: {path: /sys/fs/cgroup, type: Directory}}]";
+    for (pod, network) in [("own", ""), ("host", ", hostNetwork: true")] {
+        site.run_with(
+            pod,
+            &format!("{SHELL}, {script}, {mounts}"),
+            &format!("{spec}{network}"),
+        )?;
+        site.wait_until_over(pod).await?;
+        let log = site.logs(pod)?;
+        let lines: Vec<&str> = log.lines().collect();
+        assert!(lines[0].ends_with("/groups"), "{log}");
+        assert_eq!(lines[1..], ["/run/group/cgroup.threads"], "{log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_image_that_nothing_stands_for_is_told_in_the_status() -> Result<()> {
     let site = Site::new("images").await?;
     site.run("none", "image: 'redis:7'")?;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cluster::ControlPlane;
-use cluster::kubelet::Kubelet;
+use cluster::kubelet::{Builder, Kubelet};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Client;
 use kube::api::Api;
-use lab::Lab;
+use lab::{Cgroup, Lab};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,6 +39,17 @@ impl Site {
             kubelet,
             lab,
         })
+    }
+
+    /// One whose node's processes are in a control group, which is called `name`.
+    pub async fn with_cgroup(name: &str) -> Result<(Site, Cgroup)> {
+        let cgroup = Cgroup::create(name)?;
+        let mut site = Site::new(name).await?;
+        site.kubelet.stop();
+        site.kubelet = builder(site.control_plane, &site.lab, &site.node)
+            .host_path("/sys/fs/cgroup", cgroup.path())
+            .start()?;
+        Ok((site, cgroup))
     }
 
     /// Ends the node's kubelet, does something, and starts another one.
@@ -124,11 +135,14 @@ impl Site {
 }
 
 fn kubelet(control_plane: &ControlPlane, lab: &Arc<Lab>, node: &str) -> Result<Kubelet> {
+    builder(control_plane, lab, node).start()
+}
+
+fn builder(control_plane: &ControlPlane, lab: &Arc<Lab>, node: &str) -> Builder {
     Kubelet::builder(control_plane, lab, 1)
         .name(node)
         .label("topology.kubernetes.io/zone", "a")
         .checksum_offload(false)
-        .start()
 }
 
 pub fn phase(status: &PodStatus) -> &str {
