@@ -26,8 +26,8 @@ pub use slices::sockets;
 
 use crate::cluster::Cluster;
 
-/// How long the control plane and the kubelets may take for anything.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the control plane and the kubelets may take for anything, restarts included.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A test's part of the cluster.
 pub struct Case<'a> {

@@ -187,4 +187,17 @@ impl Sockets {
         }
         Ok(())
     }
+
+    /// Sends until no answer comes any more.
+    pub fn reach_nobody(&self) -> Result<()> {
+        for socket in &self.0 {
+            let what = format!("silence at {}", socket.local());
+            eventually(&what, SOON, || {
+                // A refusal of an earlier datagram is no answer, and the next may be one.
+                let answers = (0..3).filter(|_| socket.request(b"nobody").is_ok());
+                Ok((answers.count() == 0).then_some(()))
+            })?;
+        }
+        Ok(())
+    }
 }

@@ -26,7 +26,9 @@ pub fn suite() -> Suite {
                 "should be able to preserve UDP traffic when server pod cycles for a ClusterIP service",
                 Whole(cycles),
             )
-            .remark(never_reopened),
+            .remark(
+                "the client never opens its socket again, and goes on while the Service is emptied, filled, deleted and made anew",
+            ),
             test(
                 "should be able to preserve UDP traffic when server pod cycles for a ClusterIP service with InternalTrafficPolicy set to Local",
                 Whole(cycles_locally),
@@ -79,7 +81,17 @@ fn cycles(case: &Case<'_>) -> Result<()> {
     let second = server(case, "backend-2", 2)?;
     case.delete_pod(&first)?;
     case.until_gone(&first)?;
-    sockets.reach(&second)
+    sockets.reach(&second)?;
+    case.delete_pod(&second)?;
+    case.until_gone(&second)?;
+    sockets.reach_nobody()?;
+    let third = server(case, "backend-3", 2)?;
+    sockets.reach(&third)?;
+    case.delete_service(&service.name)?;
+    sockets.reach_nobody()?;
+    let same = json!({ "clusterIP": service.addresses[0], "clusterIPs": service.addresses });
+    udp_service(case, same)?;
+    sockets.reach(&third)
 }
 
 fn cycles_locally(case: &Case<'_>) -> Result<()> {
