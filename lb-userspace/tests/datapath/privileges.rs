@@ -94,7 +94,7 @@ impl Place {
             .join(format!("{}-manifests", node.name)))
     }
 
-    /// `lb` as the container runs it: these capabilities, no way to get others, the cgroup read-only.
+    /// `lb` as the container runs it: these capabilities, no way to get others, nothing to write to but the pins.
     fn lb(&self) -> Result<lab::Command> {
         let shown = Sandbox::current()?
             .directory()
@@ -108,6 +108,8 @@ impl Place {
         command
             .capabilities(self.capabilities)
             .no_new_privileges()
+            .read_only_root()
+            .bind(bpffs, bpffs)
             .bind_read_only(self.cgroup.path(), &shown)
             .env("LB_BPFFS", bpffs)
             .env("LB_CGROUP", shown);
