@@ -3,6 +3,7 @@
 //! Every test has a cluster of its own, needs root, and ends with the assertion that no namespace counted a wrong
 //! checksum. What single packets look like is another test's business, and so is what the maps hold.
 
+mod affinity;
 mod arrivals;
 mod bad_input;
 mod bystanders;

@@ -234,12 +234,17 @@ impl Agent {
         Ok((number("agent_pid")?, number("generation")?))
     }
 
-    fn frontends(&self, service: &Service) -> Result<BTreeSet<SocketAddr>> {
+    /// The frontends of the Service, with the seconds for which clients stay with their backends.
+    fn frontends(&self, service: &Service) -> Result<BTreeMap<SocketAddr, u64>> {
         let rows = self.json(&["service", "list"])?;
         let rows = rows.as_array().context("no list")?;
         rows.iter()
             .filter(|row| row["name"] == service.name)
-            .map(|row| address(&row["frontend"]))
+            .map(|row| {
+                let seconds = row["affinity_seconds"].as_u64();
+                let seconds = seconds.context("affinity_seconds")?;
+                Ok((address(&row["frontend"])?, seconds))
+            })
             .collect()
     }
 

@@ -1,7 +1,7 @@
 //! Services and EndpointSlices as manifests. They are dual-stack, and lead three ports to what
 //! [`backend`](super::Cluster::backend) pods serve.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -50,6 +50,7 @@ pub struct Service {
     pub name: &'static str,
     vip: u8,
     is_local: bool,
+    sticky_seconds: Option<u32>,
     year: u16,
 }
 
@@ -60,6 +61,7 @@ impl Service {
             name,
             vip,
             is_local: false,
+            sticky_seconds: None,
             year: 2026,
         }
     }
@@ -67,6 +69,12 @@ impl Service {
     /// `internalTrafficPolicy: Local`.
     pub fn local(mut self) -> Self {
         self.is_local = true;
+        self
+    }
+
+    /// `sessionAffinity: ClientIP` for so many seconds.
+    pub fn sticky(mut self, seconds: u32) -> Self {
+        self.sticky_seconds = Some(seconds);
         self
     }
 
@@ -99,6 +107,12 @@ impl Service {
         let Self { name, year, .. } = self;
         let [v4, v6] = self.vips();
         let policy = if self.is_local { "Local" } else { "Cluster" };
+        let affinity = match self.sticky_seconds {
+            None => "sessionAffinity: None".to_owned(),
+            Some(seconds) => format!(
+                "sessionAffinity: ClientIP\n  sessionAffinityConfig: {{clientIP: {{timeoutSeconds: {seconds}}}}}"
+            ),
+        };
         let mut text = format!(
             "apiVersion: v1
 kind: Service
@@ -110,6 +124,7 @@ spec:
   clusterIPs: [\"{v4}\", \"{v6}\"]
   ipFamilies: [IPv4, IPv6]
   internalTrafficPolicy: {policy}
+  {affinity}
   ports:
 "
         );
@@ -156,9 +171,11 @@ spec:
             .collect()
     }
 
-    /// Every frontend that it has.
-    pub fn frontends(&self) -> BTreeSet<SocketAddr> {
-        PORTS.iter().flat_map(|port| self.at(*port)).collect()
+    /// Every frontend that it has, with the seconds for which clients stay with their backends.
+    pub fn frontends(&self) -> BTreeMap<SocketAddr, u64> {
+        let seconds = u64::from(self.sticky_seconds.unwrap_or(0));
+        let frontends = PORTS.iter().flat_map(|port| self.at(*port));
+        frontends.map(|frontend| (frontend, seconds)).collect()
     }
 
     fn slice(&self, family: &str, endpoints: &[Endpoint], index: usize) -> String {
