@@ -3,6 +3,7 @@
 //! It is the composition root and holds no logic of its own: sources tell what the cluster is, the reconciler writes what
 //! follows from it, the device follower attaches the programs. When it ends, for whatever reason, the data plane goes on.
 
+mod memory;
 mod origin;
 mod problems;
 mod report;
@@ -40,6 +41,8 @@ use sockets::Sockets;
 const WAITING_BATCHES: usize = 64;
 /// How often bits of the VIP filter that nobody needs any more are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
+/// So many writes at once are those of a list of everything.
+const MANY_WRITES: usize = 1000;
 
 /// What the agent is told at its start.
 #[derive(Clone, Debug)]
@@ -77,6 +80,7 @@ pub enum Source {
 /// If it can't start: a missing capability, mount or kernel feature, a broken kubeconfig, another agent on the same pins.
 /// Once it runs, only devices that can't be followed any more end it.
 pub async fn run(config: Config) -> Result<()> {
+    memory::return_large_pieces();
     let cgroup = check(&config)?;
     let paths = PinPaths::new(&config.bpffs);
     // Two agents on the same pins would undo each other's writes.
@@ -131,6 +135,7 @@ pub async fn run(config: Config) -> Result<()> {
         problems: Problems::new(events),
         report: Report::new(health, metrics, observed.clone()),
         has_written: false,
+        has_written_much: false,
     };
     // Maps that hold what an earlier agent wrote serve new devices at once; empty ones must be filled first.
     let mut serving = generation > 0 && is_reused(&datapath);
@@ -174,6 +179,9 @@ pub async fn run(config: Config) -> Result<()> {
         if serving {
             sockets.serve(&mut stage.reconciler);
         }
+        if std::mem::take(&mut stage.has_written_much) {
+            memory::return_free();
+        }
     }
     info!("stopped; the data plane goes on");
     Ok(())
@@ -187,6 +195,8 @@ struct Stage {
     report: Report,
     /// Something was written since this was last asked.
     has_written: bool,
+    /// As much was written as after a list.
+    has_written_much: bool,
 }
 
 impl Stage {
@@ -221,6 +231,7 @@ impl Stage {
         };
         if outcome.changed > 0 {
             self.has_written = true;
+            self.has_written_much |= outcome.changed >= MANY_WRITES;
             info!(writes = outcome.changed, "wrote Services");
         }
         self.report.written(&outcome, now.elapsed());
