@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::granular::checks::{self, Family::Secondary};
-use super::granular::{AFFINITY, FRAGMENTS, SCTP};
+use super::granular::{FRAGMENTS, SCTP};
 use crate::case::{Case, Pod, all_ready};
 use crate::suite::Port::{ClusterIp, NotYet, Outside, Whole};
 use crate::suite::{Suite, Test, test};
@@ -103,11 +103,11 @@ fn granular() -> [Test; 14] {
         ),
         test(
             "Granular Checks: Services Secondary IP Family [LinuxOnly] should function for client IP based session affinity: http [LinuxOnly]",
-            NotYet(AFFINITY, Some(|case| checks::affinity(case, Secondary, Http))),
+            Whole(|case| checks::affinity(case, Secondary, Http)),
         ),
         test(
             "Granular Checks: Services Secondary IP Family [LinuxOnly] should function for client IP based session affinity: udp [LinuxOnly]",
-            NotYet(AFFINITY, Some(|case| checks::affinity(case, Secondary, Udp))),
+            Whole(|case| checks::affinity(case, Secondary, Udp)),
         ),
         test(
             "Granular Checks: Services Secondary IP Family [LinuxOnly] should be able to handle large requests: http",

@@ -9,7 +9,6 @@ use crate::traffic::{Http, Udp};
 use checks::Family::Primary;
 
 pub const SCTP: &str = "SCTP is not served: the port is refused with a sentence in the agent's log";
-pub const AFFINITY: &str = "session affinity is not applied: connections are balanced one by one";
 pub const FRAGMENTS: &str = "fragments of a datagram pass untranslated";
 const NODE_PORTS: &str = "about node ports, which are not served";
 
@@ -71,11 +70,11 @@ pub fn suite() -> Suite {
             test("should update nodePort: udp [Slow]", Outside(NODE_PORTS)),
             test(
                 "should function for client IP based session affinity: http [LinuxOnly]",
-                NotYet(AFFINITY, Some(|case| checks::affinity(case, Primary, Http))),
+                Whole(|case| checks::affinity(case, Primary, Http)),
             ),
             test(
                 "should function for client IP based session affinity: udp [LinuxOnly]",
-                NotYet(AFFINITY, Some(|case| checks::affinity(case, Primary, Udp))),
+                Whole(|case| checks::affinity(case, Primary, Udp)),
             ),
             test(
                 "should be able to handle large requests: http",

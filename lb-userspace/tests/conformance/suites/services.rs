@@ -11,11 +11,10 @@ mod traffic_policy;
 mod types;
 mod updown;
 
-use crate::suite::Port::{ClusterIp, NotYet, Outside, Whole};
+use crate::suite::Port::{ClusterIp, Outside, Whole};
 use crate::suite::{Suite, conformance, test};
 
 const NODE_PORTS: &str = "about node ports, which are not served";
-const AFFINITY: &str = "session affinity is not applied: connections are balanced one by one";
 const API: &str = "about the API server alone";
 
 pub fn suite() -> Suite {
@@ -114,16 +113,16 @@ pub fn suite() -> Suite {
             .remark("refused at its VIP"),
             conformance(
                 "should have session affinity work for service with type clusterIP [LinuxOnly]",
-                NotYet(AFFINITY, Some(affinity::works)),
+                Whole(affinity::works),
             ),
             test(
                 "should have session affinity timeout work for service with type clusterIP [LinuxOnly]",
-                NotYet(AFFINITY, Some(affinity::times_out)),
+                Whole(affinity::times_out),
             )
             .remark("a time-out of 2 s instead of 125 s"),
             conformance(
                 "should be able to switch session affinity for service with type clusterIP [LinuxOnly]",
-                NotYet(AFFINITY, Some(affinity::switches)),
+                Whole(affinity::switches),
             ),
             conformance(
                 "should have session affinity work for NodePort service [LinuxOnly]",
