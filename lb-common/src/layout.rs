@@ -35,11 +35,15 @@ pub mod name {
     pub const SERVICES: &str = "services";
     /// What the agent keeps across its own restarts.
     pub const CONFIG: &str = "config";
+    /// First fragments of IPv4 datagrams.
+    pub const FRAGMENTS_V4: &str = "fragments_v4";
+    /// First fragments of IPv6 datagrams.
+    pub const FRAGMENTS_V6: &str = "fragments_v6";
     /// Which frontends sockets asked for.
     pub const SOCKET_PEERS: &str = "socket_peers";
 
     /// All of them.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 16] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -54,6 +58,8 @@ pub mod name {
         SERVICES,
         CONFIG,
         SOCKET_PEERS,
+        FRAGMENTS_V4,
+        FRAGMENTS_V6,
     ];
     const _: () = {
         let mut i = 0;
@@ -76,6 +82,9 @@ pub mod limit {
     pub const SERVICES: u32 = 65_536;
     /// Conntrack entries of one family. A flow takes two entries, four where a backend reaches itself.
     pub const CONNTRACK: u32 = 262_144;
+    /// First fragments of one family that are remembered. No flag sets it: a record is needed for as long as the fragments of
+    /// one datagram follow each other, microseconds as a rule.
+    pub const FRAGMENTS: u32 = 8_192;
     /// Clients of one family whose backend is remembered. A client takes one entry for each service port with session
     /// affinity.
     pub const AFFINITY: u32 = 65_536;
@@ -148,6 +157,7 @@ pub(crate) use map_type;
 mod tests {
     use super::*;
     use crate::affinity::{Affinity, AffinityKey};
+    use crate::fragments::{Fragments, FragmentsKey};
     use crate::socket::{SocketKey, SocketPeer};
     use crate::{backend::Backend, config::Config, conntrack, frontend, service::ServiceName};
 
@@ -182,6 +192,10 @@ mod tests {
         describe::<Config>(&mut layout);
         describe::<SocketKey>(&mut layout);
         describe::<SocketPeer>(&mut layout);
+        describe::<FragmentsKey<V4>>(&mut layout);
+        describe::<FragmentsKey<V6>>(&mut layout);
+        describe::<Fragments<V4>>(&mut layout);
+        describe::<Fragments<V6>>(&mut layout);
         layout.push_str(&format!(
             "slots {} vip_filter {}\n",
             crate::frontend::SLOTS_PER_ELEMENT,
@@ -198,5 +212,5 @@ mod tests {
         );
     }
 
-    const FINGERPRINT: u64 = 12_524_522_613_192_098_576;
+    const FINGERPRINT: u64 = 5132180308302585462;
 }

@@ -55,6 +55,8 @@ pub struct Packet<A> {
     pub source: A,
     /// Destination address.
     pub destination: A,
+    /// Which part of a datagram this is.
+    pub fragment: Fragment,
     /// What the packet carries.
     pub transport: Transport,
 }
@@ -62,12 +64,12 @@ pub struct Packet<A> {
 /// What an IP packet carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
-    /// A whole TCP segment.
+    /// A TCP segment, or the first fragment of one.
     Tcp(Ports, TcpFlags),
-    /// A whole UDP datagram.
+    /// A UDP datagram, or the first fragment of one.
     Udp(Ports),
-    /// A part of a datagram. Only the first part has a transport header.
-    Fragment(Fragment),
+    /// A later fragment. Only the first has a transport header.
+    Fragment,
     /// Another protocol, by IANA's number.
     Other(u8),
 }
@@ -81,7 +83,7 @@ pub struct Ports {
     pub destination: Port,
 }
 
-/// A part of a datagram (RFC 791 section 3.2, RFC 8200 section 4.5).
+/// The place of a packet in its datagram (RFC 791 section 3.2, RFC 8200 section 4.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {
     /// Identification; 16 bits in IPv4, 32 in IPv6.
@@ -90,8 +92,24 @@ pub struct Fragment {
     pub offset: u16,
     /// Whether more parts follow.
     pub more: bool,
-    /// Protocol of the datagram, by IANA's number.
+    /// Protocol of the datagram, by IANA's number; in IPv6, of what follows the fragment header.
     pub protocol: u8,
+}
+
+impl Fragment {
+    /// No fragment: the packet is all of its datagram.
+    pub const WHOLE: Self = Self {
+        identification: 0,
+        offset: 0,
+        more: false,
+        protocol: 0,
+    };
+
+    /// Whether others follow the packet, and none goes before it.
+    #[inline(always)]
+    pub const fn is_first(&self) -> bool {
+        self.more && self.offset == 0
+    }
 }
 
 /// The flags of a TCP header.

@@ -7,6 +7,7 @@
 
 mod affinity;
 mod forward;
+mod fragments;
 mod reply;
 mod select;
 pub mod socket;
@@ -18,6 +19,7 @@ use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::Backend;
 use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable};
+use crate::fragments::{Fragments, FragmentsKey};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::packet::{Parse, TcpFlags};
 use crate::reason::Reason;
@@ -112,6 +114,10 @@ pub struct Room<A> {
     displaces: u32,
     /// The second flow of a hairpin.
     mirrored: Flow<A>,
+    /// What the record of a datagram's first fragment is looked for by.
+    fragments_key: FragmentsKey<A>,
+    /// The record.
+    fragments: Fragments<A>,
 }
 
 impl<A: Address> Room<A> {
@@ -124,6 +130,8 @@ impl<A: Address> Room<A> {
             new: Flow::empty(),
             displaces: 0,
             mirrored: Flow::empty(),
+            fragments_key: FragmentsKey::empty(),
+            fragments: Fragments::empty(),
         }
     }
 }
@@ -151,6 +159,19 @@ pub trait Dataplane {
     fn backend(&self, id: u32) -> Option<Backend<Self::Address>>;
     /// The flows.
     fn flows(&self) -> &Self::Flows;
+    /// Copies the record of a datagram's first fragment to `into`, and returns whether there is one. What `into` holds
+    /// afterwards is meaningless where there is none.
+    fn fragments(
+        &self,
+        key: &FragmentsKey<Self::Address>,
+        into: &mut Fragments<Self::Address>,
+    ) -> bool;
+    /// Records a first fragment, in the place of the record that its datagram's key had. It may be forgotten at any time.
+    fn remember_fragments(
+        &self,
+        key: &FragmentsKey<Self::Address>,
+        fragments: &Fragments<Self::Address>,
+    );
     /// The backend that a client was given last.
     fn affinity(&self, key: &AffinityKey<Self::Address>) -> Option<Affinity>;
     /// Remembers which backend a client was given. One that can't be remembered is balanced anew the next time.
@@ -180,7 +201,13 @@ fn is_idle<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
         Protocol::Tcp if flow.state().has(FlowState::REPLIED) => TCP_ESTABLISHED_SECONDS,
         Protocol::Tcp => TCP_OPENING_SECONDS,
     };
-    age(dp, flow.last_seen(), now) > limit.wrapping_mul(dp.ticks_per_second())
+    is_older(dp, flow.last_seen(), limit, now)
+}
+
+/// Whether more than so many seconds have passed since a tick.
+#[inline(always)]
+fn is_older<D: Dataplane>(dp: &D, tick: u32, seconds: u32, now: u32) -> bool {
+    age(dp, tick, now) > seconds.wrapping_mul(dp.ticks_per_second())
 }
 
 /// Ticks since a stamp. Another CPU may have read a later tick: a stamp of the next second is new, not as old as the clock's

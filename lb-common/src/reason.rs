@@ -33,7 +33,7 @@ reasons! {
     UnknownProtocol = 2, "unknown-protocol";
     /// Passed: a header is cut short or contradicts itself.
     Malformed = 3, "malformed";
-    /// Passed: a fragment to a VIP; without its siblings it can't be translated.
+    /// Rewritten: a later fragment, in either direction, as the first one of its datagram was.
     Fragment = 4, "fragment";
     /// Rewritten: first packet of a flow, a backend was selected.
     NewFlow = 5, "new-flow";
@@ -69,6 +69,8 @@ reasons! {
     SocketNoLocalEndpoint = 20, "socket-no-local-endpoint";
     /// Refused: the selected slots name no backend; the process's next try finds a good one.
     SocketBackendMissing = 21, "socket-backend-missing";
+    /// Dropped: a later fragment to a VIP, and its datagram's first one has not come, was not translated, or is forgotten.
+    FragmentWithoutFirst = 22, "fragment-without-first";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

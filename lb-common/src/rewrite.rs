@@ -3,9 +3,9 @@
 //! A [`Rewrite`] says what, [`Rewrite::edits`] turns it into offsets and checksum differences for one packet. How the
 //! edits reach the packet is up to the hook: the BPF programs have helpers for it, the host writes the octets.
 
-use crate::addr::{Address, Endpoint};
+use crate::addr::Endpoint;
 use crate::checksum;
-use crate::packet::{Packet, Parse, Transport};
+use crate::packet::{Packet, Parse, Ports, Transport};
 
 /// Which end of a packet changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,17 +36,34 @@ pub struct Edits<A> {
     pub ip_checksum_at: Option<usize>,
     /// What the change of address adds to the sums of the IP header and of the pseudo-header.
     pub address_difference: u32,
+    /// Whether there is a transport header; a later fragment has none.
+    pub has_transport: bool,
+    /// What changes in the transport header, all zeros where there is none. It is no `Option`, so that every octet is always
+    /// defined, as in a [`Verdict`](crate::pipeline::Verdict).
+    pub transport: TransportEdits,
+}
+
+/// A rewrite as it applies to one transport header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TransportEdits {
     /// Offset of the port in the frame.
     pub port_at: usize,
     /// The old and the new port as octets of the packet.
     pub port: ([u8; 2], [u8; 2]),
-    /// Offset of the transport header's checksum in the frame.
+    /// Offset of the checksum in the frame. It covers the whole datagram, so that of the fragments the first alone has it.
     pub checksum_at: usize,
     /// Whether a checksum of zero means that there is none (UDP, RFC 768).
     pub checksum_optional: bool,
 }
 
-impl<A: Address> Edits<A> {
+impl TransportEdits {
+    const NONE: Self = Self {
+        port_at: 0,
+        port: ([0; 2], [0; 2]),
+        checksum_at: 0,
+        checksum_optional: false,
+    };
+
     /// Whether the port changes; often only the address does.
     #[inline(always)]
     pub fn port_changes(&self) -> bool {
@@ -55,32 +72,47 @@ impl<A: Address> Edits<A> {
 }
 
 impl<A: Parse> Rewrite<A> {
-    /// The edits that carry the rewrite out on a packet, or none where the packet has no ports to rewrite.
+    /// The edits that carry the rewrite out on a packet, or none where the packet carries nothing that is balanced.
     #[inline(always)]
     pub fn edits(&self, packet: &Packet<A>) -> Option<Edits<A>> {
-        let (ports, checksum_at, checksum_optional) = match packet.transport {
-            Transport::Tcp(ports, _) => (ports, packet.l4 + 16, false),
-            Transport::Udp(ports) => (ports, packet.l4 + 6, true),
-            Transport::Fragment(_) | Transport::Other(_) => return None,
+        let transport = match packet.transport {
+            Transport::Tcp(ports, _) => self.transport(packet.l4, &ports, 16, false),
+            Transport::Udp(ports) => self.transport(packet.l4, &ports, 6, true),
+            Transport::Fragment => TransportEdits::NONE,
+            Transport::Other(_) => return None,
         };
-        let (address_at, port_at, from) = match self.side {
-            Side::Source => (packet.l3 + A::SOURCE, packet.l4, packet.source(&ports)),
-            Side::Destination => (
-                packet.l3 + A::SOURCE + A::OCTETS,
-                packet.l4 + 2,
-                packet.destination(&ports),
-            ),
+        let (address_at, from) = match self.side {
+            Side::Source => (packet.l3 + A::SOURCE, &packet.source),
+            Side::Destination => (packet.l3 + A::SOURCE + A::OCTETS, &packet.destination),
         };
         Some(Edits {
             address_at,
             address: self.to.address,
             ip_checksum_at: A::HEADER_CHECKSUM.map(|at| packet.l3 + at),
-            address_difference: checksum::difference(from.address.sum(), self.to.address.sum()),
-            port_at,
-            port: (from.port.to_network(), self.to.port.to_network()),
-            checksum_at,
-            checksum_optional,
+            address_difference: checksum::difference(from.sum(), self.to.address.sum()),
+            has_transport: packet.transport != Transport::Fragment,
+            transport,
         })
+    }
+
+    #[inline(always)]
+    fn transport(
+        &self,
+        l4: usize,
+        ports: &Ports,
+        checksum: usize,
+        checksum_optional: bool,
+    ) -> TransportEdits {
+        let (port_at, from) = match self.side {
+            Side::Source => (l4, ports.source),
+            Side::Destination => (l4 + 2, ports.destination),
+        };
+        TransportEdits {
+            port_at,
+            port: (from.to_network(), self.to.port.to_network()),
+            checksum_at: l4 + checksum,
+            checksum_optional,
+        }
     }
 }
 
@@ -91,11 +123,20 @@ pub fn apply<A: Parse>(frame: &mut [u8], packet: &Packet<A>, rewrite: &Rewrite<A
     let Some(edits) = rewrite.edits(packet) else {
         return;
     };
-    let mut difference = edits.address_difference;
     if let Some(at) = edits.ip_checksum_at {
-        update(frame, at, difference);
+        update(frame, at, edits.address_difference);
     }
-    difference += checksum::difference(checksum::word(edits.port.0), checksum::word(edits.port.1));
+    frame[edits.address_at..][..A::OCTETS].copy_from_slice(bytemuck::bytes_of(&edits.address));
+    if edits.has_transport {
+        apply_to_transport(frame, &edits.transport, edits.address_difference);
+    }
+}
+
+#[cfg(any(test, feature = "std"))]
+fn apply_to_transport(frame: &mut [u8], edits: &TransportEdits, address_difference: u32) {
+    let (old, new) = edits.port;
+    let difference =
+        address_difference + checksum::difference(checksum::word(old), checksum::word(new));
     let absent = edits.checksum_optional && frame[edits.checksum_at..][..2] == [0, 0];
     if !absent {
         update(frame, edits.checksum_at, difference);
@@ -104,8 +145,7 @@ pub fn apply<A: Parse>(frame: &mut [u8], packet: &Packet<A>, rewrite: &Rewrite<A
             frame[edits.checksum_at..][..2].copy_from_slice(&[0xff, 0xff]);
         }
     }
-    frame[edits.address_at..][..A::OCTETS].copy_from_slice(bytemuck::bytes_of(&edits.address));
-    frame[edits.port_at..][..2].copy_from_slice(&edits.port.1);
+    frame[edits.port_at..][..2].copy_from_slice(&new);
 }
 
 #[cfg(any(test, feature = "std"))]

@@ -52,8 +52,9 @@ where
         let field = skb.read::<2>(at)?;
         skb.write(at, checksum::update(field, edits.address_difference))?;
     }
-    if edits.port_changes() {
-        skb.write(edits.port_at, edits.port.1)?;
+    let transport = edits.transport;
+    if transport.port_changes() {
+        skb.write(transport.port_at, transport.port.1)?;
     }
     let address: [u8; LEN] = edits.address.into();
     match edits.ip_checksum_at {
@@ -61,25 +62,28 @@ where
         None => skb.store_counted(edits.address_at as u32, &address)?,
     }
 
-    let optional = if edits.checksum_optional {
+    if !edits.has_transport {
+        return Some(());
+    }
+    let optional = if transport.checksum_optional {
         BPF_F_MARK_MANGLED_0
     } else {
         0
     };
     let difference = checksum::fold(edits.address_difference) as u64;
     skb.add_to_l4_checksum(
-        edits.checksum_at,
+        transport.checksum_at,
         0,
         difference,
         BPF_F_PSEUDO_HDR | optional,
     )?;
-    if edits.port_changes() {
-        let (old, new) = edits.port;
+    if transport.port_changes() {
+        let (old, new) = transport.port;
         let (old, new) = (
             u16::from_ne_bytes(old) as u64,
             u16::from_ne_bytes(new) as u64,
         );
-        skb.add_to_l4_checksum(edits.checksum_at, old, new, 2 | optional)?;
+        skb.add_to_l4_checksum(transport.checksum_at, old, new, 2 | optional)?;
     }
     Some(())
 }

@@ -10,6 +10,7 @@ use aya_ebpf::helpers::bpf_jiffies64;
 use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::conntrack::{ConntrackKey, Flow, FlowTable, TableFull};
+use lb_common::fragments::{Fragments, FragmentsKey};
 use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::pipeline::Dataplane;
 use lb_common::vip_filter;
@@ -107,6 +108,16 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
     }
 
     #[inline(always)]
+    fn fragments(&self, key: &FragmentsKey<A>, into: &mut Fragments<A>) -> bool {
+        recall(key, into)
+    }
+
+    #[inline(always)]
+    fn remember_fragments(&self, key: &FragmentsKey<A>, fragments: &Fragments<A>) {
+        remember(key, fragments);
+    }
+
+    #[inline(always)]
     fn now(&self) -> u32 {
         // SAFETY: a helper without arguments. The low half is enough for every age that is measured.
         unsafe { bpf_jiffies64() as u32 }
@@ -177,6 +188,23 @@ fn find<A: FamilyMaps>(key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
     unsafe { copy_row(entry, into) };
     // An LRU map gives an entry's memory to another key at once, maybe while it is copied here.
     into.is_found_by(key)
+}
+
+/// Copies the record of a first fragment, if there is one. As the next, a function of its own because few packets need it.
+#[inline(never)]
+fn recall<A: FamilyMaps>(key: &FragmentsKey<A>, into: &mut Fragments<A>) -> bool {
+    let Some(record) = A::fragments().get_ptr(key) else {
+        return false;
+    };
+    // SAFETY: as for flows; that it is of another datagram by then shows in its identification.
+    unsafe { copy_row(record, into) };
+    true
+}
+
+/// Writes the record of a first fragment. Where the map takes none, the later fragments find none.
+#[inline(never)]
+fn remember<A: FamilyMaps>(key: &FragmentsKey<A>, fragments: &Fragments<A>) {
+    let _ = A::fragments().insert(key, fragments, BPF_ANY);
 }
 
 /// Writes both entries of a flow, or none. A function of its own: it is called from several places and would be compiled

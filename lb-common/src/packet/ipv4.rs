@@ -27,42 +27,36 @@ impl Parse for [u8; 4] {
         let l4_len = total_len.saturating_sub(header_len);
         let l4 = l3 + header_len;
         let part = u16::from_be_bytes([header[6], header[7]]);
-        let transport = if part & (MORE_FRAGMENTS | OFFSET) != 0 {
-            Transport::Fragment(Fragment {
+        let fragment = if part & (MORE_FRAGMENTS | OFFSET) != 0 {
+            Fragment {
                 identification: u16::from_be_bytes([header[4], header[5]]) as u32,
                 offset: (part & OFFSET) << 3,
                 more: part & MORE_FRAGMENTS != 0,
                 protocol: header[9],
-            })
+            }
         } else {
+            Fragment::WHOLE
+        };
+        let transport = if fragment.offset != 0 {
+            Transport::Fragment
+        } else if total_len == header_len {
             // A datagram that ends with its header has no room for a transport header, and says so with a length that
             // must not be taken for "unknown".
-            if total_len == header_len {
-                return match header[9] {
-                    6 | 17 => Err(Malformed),
-                    other => Ok(packet(&header, l3, l4, 0, Transport::Other(other))),
-                };
+            match header[9] {
+                6 | 17 => return Err(Malformed),
+                other => Transport::Other(other),
             }
+        } else {
             transport::parse(octets, header[9], l4, l4_len)?
         };
-        Ok(packet(&header, l3, l4, l4_len, transport))
-    }
-}
-
-#[inline(always)]
-fn packet(
-    header: &[u8; HEADER],
-    l3: usize,
-    l4: usize,
-    l4_len: usize,
-    transport: Transport,
-) -> Packet<[u8; 4]> {
-    Packet {
-        l3,
-        l4,
-        l4_len,
-        source: [header[12], header[13], header[14], header[15]],
-        destination: [header[16], header[17], header[18], header[19]],
-        transport,
+        Ok(Packet {
+            l3,
+            l4,
+            l4_len,
+            source: [header[12], header[13], header[14], header[15]],
+            destination: [header[16], header[17], header[18], header[19]],
+            fragment,
+            transport,
+        })
     }
 }

@@ -33,7 +33,7 @@ impl Parse for [u8; 16] {
 
         let mut next = fixed[6];
         let mut skipped = 0;
-        let mut fragment = None;
+        let mut fragment = Fragment::WHOLE;
         for _ in 0..MAX_EXTENSIONS {
             let [following, len] = match next {
                 HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION => {
@@ -55,7 +55,7 @@ impl Parse for [u8; 16] {
                     };
                     // An atomic fragment (RFC 6946) is a whole datagram.
                     if part.offset != 0 || part.more {
-                        fragment = Some(part);
+                        fragment = part;
                     }
                     8
                 }
@@ -68,19 +68,20 @@ impl Parse for [u8; 16] {
             if skipped > MAX_EXTENSIONS_LEN || (payload_len != 0 && skipped > payload_len) {
                 return Err(Malformed);
             }
-            if fragment.is_some() {
+            // What follows the header of a later fragment is data.
+            if fragment.offset != 0 {
                 break;
             }
         }
 
         let l4 = l3 + HEADER + skipped;
         let l4_len = payload_len.saturating_sub(skipped);
-        let transport = match fragment {
-            Some(fragment) => Transport::Fragment(fragment),
-            None if payload_len != 0 && l4_len == 0 && matches!(next, 6 | 17) => {
-                return Err(Malformed);
-            }
-            None => transport::parse(octets, next, l4, l4_len)?,
+        let transport = if fragment.offset != 0 {
+            Transport::Fragment
+        } else if payload_len != 0 && l4_len == 0 && matches!(next, 6 | 17) {
+            return Err(Malformed);
+        } else {
+            transport::parse(octets, next, l4, l4_len)?
         };
         Ok(Packet {
             l3,
@@ -88,6 +89,7 @@ impl Parse for [u8; 16] {
             l4_len,
             source,
             destination,
+            fragment,
             transport,
         })
     }

@@ -48,7 +48,8 @@ pub fn opening(octets: &(impl Octets + ?Sized), packet: &Packet<[u8; 16]>) -> Op
     );
     Some(Opening {
         next: u32::from_be_bytes(sequence).wrapping_add(len),
-        left_to_device: u16::from_ne_bytes([segment[16], segment[17]]) == checksum::fold(pseudo),
+        left_to_device: !packet.fragment.is_first()
+            && u16::from_ne_bytes([segment[16], segment[17]]) == checksum::fold(pseudo),
         ports: [segment[2], segment[3], segment[0], segment[1]],
     })
 }

@@ -19,20 +19,21 @@ fn described<A: Family>(frame: &Frame<A>) -> Packet<A> {
         source: Port::new(source),
         destination: Port::new(destination),
     };
-    let transport = match (part, &frame.l4, frame.l4.ports()) {
-        (Some(part), l4, _) => Transport::Fragment(Fragment {
-            identification: if A::OCTETS == 4 {
-                part.identification & 0xffff
-            } else {
-                part.identification
-            },
-            offset: part.offset,
-            more: part.more,
-            protocol: l4.protocol(),
-        }),
-        (None, L4::Tcp { flags, .. }, Some(both)) => Transport::Tcp(ports(both), TcpFlags(*flags)),
-        (None, L4::Udp { .. }, Some(both)) => Transport::Udp(ports(both)),
-        (None, l4, _) => Transport::Other(l4.protocol()),
+    let fragment = part.map_or(Fragment::WHOLE, |part| Fragment {
+        identification: if A::OCTETS == 4 {
+            part.identification & 0xffff
+        } else {
+            part.identification
+        },
+        offset: part.offset,
+        more: part.more,
+        protocol: frame.l4.protocol(),
+    });
+    let transport = match (&frame.l4, frame.l4.ports()) {
+        _ if fragment.offset != 0 => Transport::Fragment,
+        (L4::Tcp { flags, .. }, Some(both)) => Transport::Tcp(ports(both), TcpFlags(*flags)),
+        (L4::Udp { .. }, Some(both)) => Transport::Udp(ports(both)),
+        (l4, _) => Transport::Other(l4.protocol()),
     };
     Packet {
         l3: ETHERNET,
@@ -40,6 +41,7 @@ fn described<A: Family>(frame: &Frame<A>) -> Packet<A> {
         l4_len: frame.build().len() - l4,
         source: frame.ip.source,
         destination: frame.ip.destination,
+        fragment,
         transport,
     }
 }
@@ -54,7 +56,7 @@ fn check_any_octets<A: Family>(octets: &[u8]) {
         let header = match packet.transport {
             Transport::Tcp(..) => 20,
             Transport::Udp(_) => 8,
-            Transport::Fragment(_) | Transport::Other(_) => return,
+            Transport::Fragment | Transport::Other(_) => return,
         };
         assert!(packet.l4 + header <= octets.len(), "{packet:?}");
     }

@@ -37,7 +37,7 @@ pub fn quote<A: Parse>(
     let (transport_len, checksum_at, protocol) = match packet.transport {
         Transport::Tcp(..) => (20, 16, 6),
         Transport::Udp(..) => (8, 6, 17),
-        Transport::Fragment(_) | Transport::Other(_) => return Err(Malformed),
+        Transport::Fragment | Transport::Other(_) => return Err(Malformed),
     };
     let ip_len = packet.l4 - packet.l3;
     let len = ip_len + transport_len;
@@ -47,7 +47,8 @@ pub fn quote<A: Parse>(
     let ip_sum = octets.sum(packet.l3, ip_len).ok_or(Malformed)?;
     let mut transport_sum = octets.sum(packet.l4, transport_len).ok_or(Malformed)?;
     // A checksum that the sender left to the device holds the sum of the pseudo-header, and the octets will be changed on
-    // their way out so that they sum up to its complement. Whether that is so can be seen only by this value.
+    // their way out so that they sum up to its complement. Whether that is so can be seen only by this value. Of a datagram
+    // in fragments no device could complete it.
     let field = octets.read::<2>(packet.l4 + checksum_at).ok_or(Malformed)?;
     let pseudo = checksum::fold(checksum::pseudo_header(
         &packet.source,
@@ -55,7 +56,7 @@ pub fn quote<A: Parse>(
         packet.l4_len as u16,
         protocol,
     ));
-    if u16::from_ne_bytes(field) == pseudo {
+    if !packet.fragment.is_first() && u16::from_ne_bytes(field) == pseudo {
         transport_sum = !pseudo;
     }
     Ok(Quote {

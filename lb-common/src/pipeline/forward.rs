@@ -1,7 +1,7 @@
 //! Packets from a pod: to a Service, or to anything else.
 
 use super::select::{self, First};
-use super::{Dataplane, Room, Verdict, ending, forget_known, is_idle, record};
+use super::{Dataplane, Room, Verdict, ending, forget_known, fragments, is_idle, record};
 use crate::addr::{Address, Protocol};
 use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
 use crate::frontend::FrontendKey;
@@ -22,12 +22,14 @@ pub fn from_workload<D: Dataplane>(
     let (ports, protocol, flags) = match packet.transport {
         Transport::Tcp(ports, flags) => (ports, Protocol::Tcp, Some(flags)),
         Transport::Udp(ports) => (ports, Protocol::Udp, None),
-        Transport::Fragment(_) => return untranslatable(dp, packet, Reason::Fragment),
+        Transport::Fragment => return fragments::from_workload(dp, packet, room),
         Transport::Other(_) => return untranslatable(dp, packet, Reason::UnknownProtocol),
     };
     let tuple = packet.from_client(&ports, protocol);
     room.key = ConntrackKey::new(&tuple, Direction::FromClient);
-    balance(dp, flags, room)
+    let verdict = balance(dp, flags, room);
+    fragments::remember(dp, packet, &verdict, room);
+    verdict
 }
 
 /// A packet without ports passes; it is counted where its destination really is a VIP.

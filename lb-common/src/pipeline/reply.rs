@@ -1,6 +1,6 @@
 //! Packets to a pod: replies of a backend, or anything else.
 
-use super::{Dataplane, Room, Verdict, ending, forget_known, is_idle, record};
+use super::{Dataplane, Room, Verdict, ending, forget_known, fragments, is_idle, record};
 use crate::addr::Protocol;
 use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
 use crate::packet::{Packet, TcpFlags, Transport};
@@ -17,9 +17,8 @@ pub fn to_workload<D: Dataplane>(
     let (tuple, flags) = match packet.transport {
         Transport::Tcp(ports, flags) => (packet.from_backend(&ports, Protocol::Tcp), Some(flags)),
         Transport::Udp(ports) => (packet.from_backend(&ports, Protocol::Udp), None),
-        Transport::Fragment(_) | Transport::Other(_) => {
-            return Verdict::pass(Reason::NotForService);
-        }
+        Transport::Fragment => return fragments::to_workload(dp, packet, room),
+        Transport::Other(_) => return Verdict::pass(Reason::NotForService),
     };
     room.key = ConntrackKey::new(&tuple, Direction::FromBackend);
     if !dp.flows().find(&room.key, &mut room.known) {
@@ -36,7 +35,9 @@ pub fn to_workload<D: Dataplane>(
         side: Side::Source,
         to: room.known.frontend(),
     };
-    Verdict::rewrite(rewrite, Reason::Reply)
+    let verdict = Verdict::rewrite(rewrite, Reason::Reply);
+    fragments::remember(dp, packet, &verdict, room);
+    verdict
 }
 
 /// Whether a packet only looks like one of a flow: the flow is over, and the client has used its port again to speak to the

@@ -3,6 +3,7 @@
 mod affinity;
 mod clash;
 mod flows;
+mod fragments;
 mod hairpin;
 mod spread;
 mod translation;

@@ -85,9 +85,23 @@ on_both_families! {
         assert_eq!(back, frame.build());
     }
 
-    fn what_has_no_ports_is_not_touched<A>() {
+    fn of_a_later_fragment_the_address_is_rewritten_alone<A>() {
+        holds((anything::<A>(), sides(), any::<A>(), 1u16..8000), |(mut frame, side, address, units)| {
+            let payload = vec![0xa5; 40];
+            frame.l4 = L4::Other { protocol: frame.l4.protocol(), payload };
+            frame.ip.part = Some(Part { identification: 9, offset: units * 8, more: units % 2 == 0 });
+            let expected = match side {
+                Side::Source => frame.with_source(address, 0),
+                Side::Destination => frame.with_destination(address, 0),
+            };
+            assert_eq!(applied(&frame.build(), &to(side, address, 80)), expected.build());
+        });
+    }
+
+    fn what_is_not_balanced_is_not_touched<A>() {
         holds(anything::<A>(), |mut frame| {
-            frame.ip.part = Some(Part { identification: 9, offset: 0, more: true });
+            frame.ip.part = None;
+            frame.l4 = L4::Other { protocol: 132, payload: vec![7; 12] };
             assert_eq!(applied(&frame.build(), &to(Side::Source, A::vip(1), 80)), frame.build());
         });
     }

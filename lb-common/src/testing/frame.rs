@@ -4,7 +4,7 @@
 //! addresses. So it shares no checksum arithmetic with `checksum`.
 
 use super::l4::L4;
-use crate::packet::Parse;
+use crate::packet::{ETHERNET, Parse};
 
 /// A frame to be built.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,6 +108,36 @@ impl<A: Parse> Frame<A> {
             frame.l4.set_ports(destination, source);
         }
         frame
+    }
+
+    /// The same datagram in fragments, each with at most `most` octets of it.
+    ///
+    /// # Panics
+    /// If `most` is no multiple of eight, or less.
+    pub fn fragments(&self, identification: u32, most: usize) -> Vec<Self> {
+        assert!(
+            most.is_multiple_of(8) && most > 0,
+            "fragments of {most} octets"
+        );
+        let mut whole = self.clone();
+        whole.ip.part = None;
+        let octets = whole.build();
+        let pieces = octets[ETHERNET + whole.ip_len()..].chunks(most);
+        let last = pieces.len().saturating_sub(1);
+        let fragment = |(i, piece): (usize, &[u8])| {
+            let mut fragment = whole.clone();
+            fragment.l4 = L4::Other {
+                protocol: self.l4.protocol(),
+                payload: piece.to_vec(),
+            };
+            fragment.ip.part = Some(Part {
+                identification,
+                offset: (i * most) as u16,
+                more: i < last,
+            });
+            fragment
+        };
+        pieces.enumerate().map(fragment).collect()
     }
 
     /// The octets, from the Ethernet header on.

@@ -8,6 +8,7 @@ use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::{Backend, BackendState, list};
 use crate::conntrack::{ConntrackKey, Flow, FlowTable, TableFull};
+use crate::fragments::{Fragments, FragmentsKey};
 use crate::frontend::{Frontend, FrontendKey, SlotRange};
 use crate::packet::{self, Parse};
 use crate::pipeline::{Action, Dataplane, Room, Verdict, from_workload, to_workload};
@@ -27,6 +28,8 @@ pub struct MemoryDataplane<A> {
     pub affinity: RefCell<HashMap<AffinityKey<A>, Affinity>>,
     /// Flows.
     pub flows: MemoryFlows<A>,
+    /// First fragments.
+    pub fragments: RefCell<HashMap<FragmentsKey<A>, Fragments<A>>>,
     /// The clock, in ticks.
     pub now: Cell<u32>,
     next_id: u32,
@@ -103,6 +106,19 @@ impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
         &self.flows
     }
 
+    fn fragments(&self, key: &FragmentsKey<A>, into: &mut Fragments<A>) -> bool {
+        let records = self.fragments.borrow();
+        let found = records.get(key);
+        if let Some(record) = found {
+            *into = *record;
+        }
+        found.is_some()
+    }
+
+    fn remember_fragments(&self, key: &FragmentsKey<A>, fragments: &Fragments<A>) {
+        self.fragments.borrow_mut().insert(*key, *fragments);
+    }
+
     fn now(&self) -> u32 {
         self.now.get()
     }
@@ -129,6 +145,7 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
                 entries: RefCell::default(),
                 capacity: 2_000,
             },
+            fragments: RefCell::default(),
             // Close to the wrap of the clock, so that every test crosses it or comes near.
             now: Cell::new(u32::MAX - 100),
             next_id: 0,

@@ -44,7 +44,7 @@ impl Random {
         (0..len).map(|_| self.number() as u8).collect()
     }
 
-    /// A frame between two of the given ends, in one of eight with options or extension headers, in one of 16 a part of a
+    /// A frame between two of the given ends, in one of eight with options or extension headers, in one of eight a fragment of a
     /// datagram, in one of 16 of another protocol than TCP and UDP.
     pub fn frame<A: Parse>(&mut self, sources: &[(A, u16)], destinations: &[(A, u16)]) -> Frame<A> {
         let (source, source_port) = self.pick(sources);
@@ -57,9 +57,10 @@ impl Random {
         if self.one_in(8) {
             self.extend(&mut frame);
         }
-        if self.one_in(16) {
+        if self.one_in(8) {
             frame.ip.part = Some(Part {
-                identification: self.number() as u32,
+                // Few, so that later fragments find their first.
+                identification: self.below(4) as u32,
                 offset: (self.below(3) * 64) as u16,
                 more: self.one_in(2),
             });

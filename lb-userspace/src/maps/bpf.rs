@@ -17,6 +17,7 @@ use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::fragments::{Fragments, FragmentsKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::name;
 use lb_common::service::ServiceName;
@@ -57,7 +58,7 @@ impl BpfMaps {
     /// [`crate::maps::spec`] says, for its rows would be garbage.
     pub fn open(dir: &Path, access: Access) -> Result<Self, MapError> {
         let pins = Pins { dir, access };
-        Ok(Self {
+        let maps = Self {
             frontends_v4: pins.table(name::FRONTENDS_V4)?,
             frontends_v6: pins.table(name::FRONTENDS_V6)?,
             backends_v4: pins.table(name::BACKENDS_V4)?,
@@ -72,7 +73,11 @@ impl BpfMaps {
             counters: pins.typed(name::COUNTERS, |data| Map::PerCpuArray(data).try_into())?,
             config: pins.typed(name::CONFIG, |data| Map::Array(data).try_into())?,
             socket_peers: pins.table(name::SOCKET_PEERS)?,
-        })
+        };
+        // Nobody reads these here, but what has another shape is of another version.
+        pins.table::<FragmentsKey<V4>, Fragments<V4>>(name::FRAGMENTS_V4)?;
+        pins.table::<FragmentsKey<V6>, Fragments<V6>>(name::FRAGMENTS_V6)?;
+        Ok(maps)
     }
 
     fn apply_one(&mut self, op: &Op) -> Result<(), MapError> {

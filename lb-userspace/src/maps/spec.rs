@@ -8,8 +8,9 @@ use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::fragments::{Fragments, FragmentsKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
-use lb_common::layout::name;
+use lb_common::layout::{limit, name};
 use lb_common::service::ServiceName;
 use lb_common::socket::{SocketKey, SocketPeer};
 use lb_common::{reason, vip_filter};
@@ -71,7 +72,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 14] {
+pub fn all(limits: &Limits) -> [MapSpec; 16] {
     let id = size::<u32>();
     [
         hash(
@@ -147,6 +148,8 @@ pub fn all(limits: &Limits) -> [MapSpec; 14] {
             size::<SocketPeer>(),
             limits.sockets,
         ),
+        fragments::<V4>(name::FRAGMENTS_V4),
+        fragments::<V6>(name::FRAGMENTS_V6),
     ]
 }
 
@@ -194,6 +197,14 @@ fn lru(name: &'static str, key_size: u32, value_size: u32, max_entries: u32) -> 
         kind: MapKind::LruHash,
         flags: 0,
         ..hash(name, key_size, value_size, max_entries)
+    }
+}
+
+fn fragments<A>(name: &'static str) -> MapSpec {
+    let (key, value) = (size::<FragmentsKey<A>>(), size::<Fragments<A>>());
+    MapSpec {
+        fixed_entries: true,
+        ..lru(name, key, value, limit::FRAGMENTS)
     }
 }
 

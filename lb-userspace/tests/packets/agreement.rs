@@ -197,6 +197,7 @@ fn agree<A: Family>(seed: u64) -> Result<()> {
         "unknown-protocol",
         "malformed",
         "fragment",
+        "fragment-without-first",
         "new-flow",
         "forward",
         "reply",

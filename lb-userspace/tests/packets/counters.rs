@@ -48,7 +48,7 @@ fn packets<A: Family>() -> Vec<(Reason, Program, Vec<u8>)> {
             to,
             segment(WEB, SYN).build()[..A::SHORTEST + 10].to_vec(),
         ),
-        (Reason::Fragment, from, part.build()),
+        (Reason::FragmentWithoutFirst, from, part.build()),
         (Reason::NewFlow, from, segment(WEB, SYN).build()),
         (Reason::Forward, from, segment(WEB, TcpFlags::ACK).build()),
         (Reason::Reply, to, reply.build()),

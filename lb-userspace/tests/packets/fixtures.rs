@@ -65,13 +65,19 @@ fn with_options<A: Family>(mut frame: Frame<A>) -> Frame<A> {
     frame
 }
 
-fn atomic<A: Family>(mut frame: Frame<A>) -> Frame<A> {
+fn part<A: Family>(mut frame: Frame<A>, offset: u16, more: bool) -> Frame<A> {
     frame.ip.part = Some(Part {
-        identification: 1,
-        offset: 0,
-        more: false,
+        // Two datagrams: the first fragments are not those of the later ones.
+        identification: 1 + u32::from(offset != 0),
+        offset,
+        more,
     });
     frame
+}
+
+/// A fragment of a datagram to a VIP, the first of which has not come.
+fn later_fragment<A: Family>(more: bool) -> Vec<u8> {
+    part(to_vip::<A>(WEB, question()), 1480, more).build()
 }
 
 /// Packets to VIP 10 go to pod 1, with a new port.
@@ -134,7 +140,21 @@ fn forwarded<A: Family>() -> Vec<Fixture> {
             with_options(to_vip(WEB, question())),
             5353,
         ),
-        row("an atomic fragment", atomic(to_vip(WEB, question())), 5353),
+        row(
+            "an atomic fragment",
+            part(to_vip(WEB, question()), 0, false),
+            5353,
+        ),
+        row(
+            "S-33: the first fragment of a datagram",
+            part(to_vip(WEB, question()), 0, true),
+            5353,
+        ),
+        row(
+            "S-33: the first fragment of a segment, after options",
+            part(with_options(to_vip(WEB, syn())), 0, true),
+            8080,
+        ),
         row(
             "1400 octets of data",
             to_vip(
@@ -175,6 +195,16 @@ fn refused<A: Family>() -> Vec<Fixture> {
     };
     vec![
         row("S-30 a: no endpoint", to_vip(EMPTY, syn()), "no-endpoint"),
+        row(
+            "S-30 c: the first fragment of a datagram to an unknown port",
+            part(to_vip(WEB, L4::udp(40_000, 81, &[7; 100])), 0, true),
+            "unknown-port",
+        ),
+        row(
+            "S-30 a: the first fragment of a segment",
+            part(to_vip(EMPTY, syn()), 0, true),
+            "no-endpoint",
+        ),
         row(
             "S-30 a: no endpoint, data and options on the SYN",
             to_vip(EMPTY, fast_open),
@@ -229,6 +259,16 @@ fn dropped<A: Family>() -> Vec<Fixture> {
     };
     vec![
         row(
+            "S-33: a later fragment, the first of which has not come",
+            part(to_vip(WEB, question()), 1480, true),
+            "fragment-without-first",
+        ),
+        row(
+            "S-33: the last fragment, the first of which has not come",
+            part(to_vip(WEB, question()), 1480, false),
+            "fragment-without-first",
+        ),
+        row(
             "S-30 b: endpoints elsewhere only",
             to_vip(ELSEWHERE, syn()),
             "no-local-endpoint",
@@ -249,15 +289,6 @@ fn passed<A: Family>() -> Vec<Fixture> {
         input,
         action: NEXT,
         counted,
-    };
-    let part = |offset, more| {
-        let mut frame = to_vip::<A>(WEB, question());
-        frame.ip.part = Some(Part {
-            identification: 1,
-            offset,
-            more,
-        });
-        frame.build()
     };
     let between_pods = |l4| Frame::<A>::new(A::pod(100), A::pod(1), l4).build();
     let sctp = L4::Other {
@@ -301,27 +332,9 @@ fn passed<A: Family>() -> Vec<Fixture> {
             Some("unknown-protocol"),
         ),
         row(
-            "the first part of a datagram to a VIP",
-            from,
-            part(0, true),
-            Some("fragment"),
-        ),
-        row(
-            "a part of a datagram to a VIP",
-            from,
-            part(1480, true),
-            Some("fragment"),
-        ),
-        row(
-            "the last part of a datagram to a VIP",
-            from,
-            part(1480, false),
-            Some("fragment"),
-        ),
-        row(
-            "a part of a datagram, on its way in",
+            "S-33: a later fragment, on its way in",
             to,
-            part(1480, false),
+            later_fragment::<A>(false),
             None,
         ),
     ]

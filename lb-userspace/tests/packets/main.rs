@@ -10,6 +10,7 @@ mod chains;
 mod counters;
 mod family;
 mod fixtures;
+mod fragments;
 mod loaded;
 mod malformed;
 mod names;

@@ -110,9 +110,6 @@ fn odd_frames<A: Parse + Numbered>() -> Vec<Vec<u8>> {
         to_pod(unsummed),
         part(to_pod(datagram.clone()), 0, true),
         part(to_pod(datagram.clone()), 64, false),
-        part(to_vip(datagram.clone()), 0, true),
-        part(to_vip(datagram.clone()), 64, false),
-        part(to_vip(segment.clone()), 8, true),
     ];
     // SCTP, GRE, ESP, UDP-Lite, nothing at all, and one for experiments (RFC 3692).
     for protocol in [132, 47, 50, 136, 59, 253] {

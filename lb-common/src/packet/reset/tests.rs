@@ -90,12 +90,17 @@ fn data_on_the_syn_and_a_fin_are_acknowledged_and_the_number_wraps() {
 }
 
 #[test]
-fn a_part_of_a_datagram_is_not_reset() {
+fn of_a_segment_in_fragments_the_first_is_answered() {
     let mut frame = Frame::new(V6::pod(5), V6::vip(10), L4::tcp(1, 2, TcpFlags::SYN));
-    frame.ip.part = Some(Part {
-        identification: 1,
-        offset: 0,
-        more: true,
-    });
+    let part = |offset, more| {
+        Some(Part {
+            identification: 1,
+            offset,
+            more,
+        })
+    };
+    frame.ip.part = part(0, true);
+    assert_eq!(answer(&frame.build()), Some(frame.reset()));
+    frame.ip.part = part(8, false);
     assert_eq!(answer(&frame.build()), None);
 }

@@ -67,10 +67,18 @@ on_both_families! {
         assert_eq!(answer::<A>(&frame.build()), Some(frame.port_unreachable()));
     }
 
-    fn parts_and_other_protocols_are_not_answered<A>() {
-        let mut part = small::<A>(L4::udp(1, 2, b"12345678"));
-        part.ip.part = Some(Part { identification: 1, offset: 0, more: true });
-        assert_eq!(answer::<A>(&part.build()), None);
+    fn of_a_datagram_in_fragments_the_first_is_answered<A>() {
+        let mut first = small::<A>(L4::udp(1, 2, b"12345678"));
+        first.ip.part = Some(Part { identification: 1, offset: 0, more: true });
+        assert_eq!(answer::<A>(&first.build()), Some(first.port_unreachable()));
+        // What would be taken for a checksum that is left to a device is a checksum like any other.
+        let partial = first.build_with_partial_checksum();
+        assert_eq!(answer::<A>(&partial), Some(first.port_unreachable_quoting(&partial)));
+        first.ip.part = Some(Part { identification: 1, offset: 8, more: false });
+        assert_eq!(answer::<A>(&first.build()), None);
+    }
+
+    fn other_protocols_are_not_answered<A>() {
         let other = small::<A>(L4::Other { protocol: 132, payload: vec![0; 20] });
         assert_eq!(answer::<A>(&other.build()), None);
     }

@@ -90,15 +90,6 @@ on_both_families! {
         }
     }
 
-    fn parts_of_a_datagram_to_a_vip_pass_and_are_counted<A>() {
-        let (dp, _) = serving::<A>(Protocol::Udp, 3);
-        for (offset, more) in [(0, true), (1480, true), (2960, false)] {
-            let mut frame = datagram(40_000);
-            frame.ip.part = Some(Part { identification: 1, offset, more });
-            check(&dp, &frame, Action::Pass, Reason::Fragment);
-        }
-    }
-
     fn an_atomic_fragment_is_balanced<A>() {
         let (dp, _) = serving::<A>(Protocol::Udp, 3);
         let mut frame = datagram(40_000);

@@ -1,0 +1,184 @@
+//! Datagrams in fragments (S-33): what comes out is the whole datagram's translation, cut at the same places.
+
+use super::*;
+use crate::testing::strategies::{holds, on_both_families, whole};
+
+/// A datagram of so many octets of data, or a segment.
+fn large<A: Family>(protocol: Protocol, len: usize) -> Frame<A> {
+    let payload: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+    let l4 = match protocol {
+        Protocol::Udp => L4::udp(40_000, 80, &payload),
+        Protocol::Tcp => L4::Tcp {
+            source: 40_000,
+            destination: 80,
+            flags: ACK,
+            sequence: 1,
+            options: Vec::new(),
+            payload,
+        },
+    };
+    Frame::new(A::pod(100), A::vip(10), l4)
+}
+
+type Process<A> = fn(&MemoryDataplane<A>, &mut [u8]) -> Verdict<A>;
+
+/// Sends or receives a datagram in fragments: each must come out as that of the expected datagram, and the first alone counts
+/// as the datagram.
+#[track_caller]
+fn check<A: Family>(
+    process: Process<A>,
+    dp: &MemoryDataplane<A>,
+    [given, expected]: [&Frame<A>; 2],
+    most: usize,
+    reason: Reason,
+) {
+    let pairs = given
+        .fragments(7, most)
+        .into_iter()
+        .zip(expected.fragments(7, most));
+    for (i, (given, expected)) in pairs.enumerate() {
+        let mut octets = given.build();
+        let verdict = process(dp, &mut octets);
+        assert_eq!(octets, expected.build(), "fragment {i}: {verdict:?}");
+        let reason = if i == 0 { reason } else { Reason::Fragment };
+        assert_eq!(verdict.reason, reason, "fragment {i}");
+    }
+}
+
+/// Sends one fragment of a datagram.
+fn send_fragment<A: Family>(dp: &MemoryDataplane<A>, frame: &Frame<A>, i: usize) -> Verdict<A> {
+    let mut octets = frame.fragments(7, 80)[i].build();
+    dp.send(&mut octets)
+}
+
+const DROPPED: (Action, Reason) = (Action::Drop, Reason::FragmentWithoutFirst);
+
+on_both_families! {
+    fn a_datagram_in_fragments_is_translated_there_and_back_s33<A>() {
+        for protocol in [Protocol::Udp, Protocol::Tcp] {
+            for (len, most) in [(9_000, 1_480), (60_000, 1_448), (200, 64), (50, 24)] {
+                let (dp, _) = serving::<A>(protocol, 1);
+                let sent = large::<A>(protocol, len);
+                let at_backend = sent.with_destination(A::pod(1), 8080);
+                check(MemoryDataplane::send, &dp, [&sent, &at_backend], most, Reason::NewFlow);
+                check(MemoryDataplane::send, &dp, [&sent, &at_backend], most, Reason::Forward);
+                let answer = at_backend.reversed();
+                check(MemoryDataplane::receive, &dp, [&answer, &sent.reversed()], most, Reason::Reply);
+            }
+        }
+    }
+
+    fn any_datagram_in_fragments_of_any_size_is_translated_as_a_whole_s33<A>() {
+        holds((whole::<A>(), 4usize..16), |(sent, units)| {
+            let protocol = Protocol::from_number(sent.l4.protocol()).unwrap();
+            let (dp, _) = serving::<A>(protocol, 1);
+            let sent = sent.with_source(A::pod(100), 40_000).with_destination(A::vip(10), 80);
+            let at_backend = sent.with_destination(A::pod(1), 8080);
+            check(MemoryDataplane::send, &dp, [&sent, &at_backend], units * 8, Reason::NewFlow);
+        });
+    }
+
+    fn a_pod_reaches_itself_with_a_large_datagram_s33_s42<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 1);
+        let sent = large::<A>(Protocol::Udp, 5_000).with_source(A::pod(1), 40_000);
+        let between = sent.with_destination(A::pod(1), 8080);
+        let heard = between.with_source(A::vip(10), 40_000);
+        check(MemoryDataplane::send, &dp, [&sent, &between], 1_480, Reason::NewFlow);
+        check(MemoryDataplane::receive, &dp, [&between, &heard], 1_480, Reason::Reply);
+
+        let answer = heard.reversed();
+        let between = answer.with_destination(A::pod(1), 40_000);
+        let heard = between.with_source(A::vip(10), 80);
+        check(MemoryDataplane::send, &dp, [&answer, &between], 1_480, Reason::Forward);
+        check(MemoryDataplane::receive, &dp, [&between, &heard], 1_480, Reason::Reply);
+    }
+
+    fn later_fragments_without_a_first_are_dropped_towards_a_vip_and_pass_towards_a_pod_s33<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 3);
+        let sent = large::<A>(Protocol::Udp, 300);
+        for i in [1, 2, 3] {
+            let verdict = send_fragment(&dp, &sent, i);
+            assert_eq!((verdict.action, verdict.reason), DROPPED);
+        }
+        let answer = sent.with_destination(A::pod(1), 8080).reversed();
+        let late = answer.fragments(7, 80)[1].build();
+        let mut octets = late.clone();
+        assert_eq!(dp.receive(&mut octets).reason, Reason::NotForService);
+        assert_eq!(octets, late);
+    }
+
+    fn what_is_known_of_one_datagram_serves_no_other_s33<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 3);
+        let sent = large::<A>(Protocol::Udp, 300);
+        assert_eq!(send_fragment(&dp, &sent, 0).action, Action::Rewrite);
+        let others = [
+            sent.fragments(8, 80),
+            sent.with_source(A::pod(101), 40_000).fragments(7, 80),
+        ];
+        for other in others {
+            let verdict = dp.send(&mut other[1].build());
+            assert_eq!((verdict.action, verdict.reason), DROPPED);
+        }
+        let elsewhere = sent.with_destination(A::pod(50), 80).fragments(7, 80);
+        assert_eq!(dp.send(&mut elsewhere[1].build()).reason, Reason::NotForService);
+        // A datagram from the VIP's client as its backend would get it is another direction's.
+        assert_eq!(dp.receive(&mut sent.fragments(7, 80)[1].build()).reason, Reason::NotForService);
+        assert_eq!(send_fragment(&dp, &sent, 1).reason, Reason::Fragment);
+    }
+
+    fn a_first_fragment_is_forgotten_after_30_seconds_s33<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 3);
+        let sent = large::<A>(Protocol::Udp, 300);
+        assert_eq!(send_fragment(&dp, &sent, 0).action, Action::Rewrite);
+        dp.advance(30);
+        assert_eq!(send_fragment(&dp, &sent, 1).reason, Reason::Fragment);
+        dp.advance(1);
+        let verdict = send_fragment(&dp, &sent, 2);
+        assert_eq!((verdict.action, verdict.reason), DROPPED);
+    }
+
+    fn the_fragments_of_a_refused_datagram_are_dropped_after_the_first_s30_s33<A>() {
+        let (mut dp, ids) = serving::<A>(Protocol::Udp, 1);
+        retire(&mut dp, Protocol::Udp, ids[0]);
+        let sent = large::<A>(Protocol::Udp, 300);
+        let verdict = send_fragment(&dp, &sent, 0);
+        assert_eq!((verdict.action, verdict.reason), (Action::Reject, Reason::NoEndpoint));
+        let verdict = send_fragment(&dp, &sent, 1);
+        assert_eq!((verdict.action, verdict.reason), DROPPED);
+    }
+
+    fn the_fragments_of_a_datagram_follow_the_first_where_the_backend_goes_between_them_s33<A>() {
+        let (mut dp, ids) = serving::<A>(Protocol::Udp, 2);
+        let sent = large::<A>(Protocol::Udp, 300);
+        let first = send_fragment(&dp, &sent, 0).rewrite.to.address;
+        retire(&mut dp, Protocol::Udp, if first == A::pod(1) { ids[0] } else { ids[1] });
+        assert_eq!(send_fragment(&dp, &sent, 1).rewrite.to.address, first);
+    }
+
+    fn fragments_of_other_protocols_to_a_vip_pass_and_are_counted<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 3);
+        let l4 = L4::Other { protocol: 132, payload: vec![0; 300] };
+        let sent = Frame::new(A::pod(100), A::vip(10), l4);
+        for i in [0, 1, 2] {
+            let verdict = send_fragment(&dp, &sent, i);
+            assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::UnknownProtocol));
+        }
+    }
+}
+
+#[test]
+fn ipv6_tells_datagrams_apart_without_the_protocol_and_ipv4_with_it_s33() {
+    fn second<A: Family>() -> Reason {
+        let (dp, _) = serving::<A>(Protocol::Udp, 1);
+        let sent = large::<A>(Protocol::Udp, 300);
+        send_fragment(&dp, &sent, 0);
+        let mut later = sent.fragments(7, 80).remove(1);
+        later.l4 = L4::Other {
+            protocol: 6,
+            payload: vec![1; 80],
+        };
+        dp.send(&mut later.build()).reason
+    }
+    assert_eq!(second::<[u8; 4]>(), Reason::FragmentWithoutFirst);
+    assert_eq!(second::<[u8; 16]>(), Reason::Fragment);
+}
