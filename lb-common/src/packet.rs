@@ -3,6 +3,7 @@
 //! [`parse`] turns octets into a [`Packet`]; every later stage takes the value and never looks at the octets again.
 //! Nothing is checked that no decision depends on: checksums, for one, are the receiver's business.
 
+pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod reset;
@@ -38,6 +39,20 @@ impl Octets for [u8] {
     }
 }
 
+/// Write access to the octets of a frame.
+pub trait OctetsMut: Octets {
+    /// Writes octets at an offset, or nothing where the frame ends before.
+    fn write<const N: usize>(&mut self, offset: usize, octets: [u8; N]) -> Option<()>;
+}
+
+#[cfg(any(test, feature = "std"))]
+impl OctetsMut for [u8] {
+    fn write<const N: usize>(&mut self, offset: usize, octets: [u8; N]) -> Option<()> {
+        *self.get_mut(offset..)?.first_chunk_mut()? = octets;
+        Some(())
+    }
+}
+
 /// A header is cut short, or contradicts itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed;
@@ -61,6 +76,25 @@ pub struct Packet<A> {
     pub transport: Transport,
 }
 
+/// An IP header with its options or extension headers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header<A> {
+    /// As in a [`Packet`].
+    pub l4: usize,
+    /// As in a [`Packet`].
+    pub l4_len: usize,
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// Which part of a datagram the packet is.
+    pub fragment: Fragment,
+    /// What follows, by IANA's number.
+    pub protocol: u8,
+    /// Whether nothing follows, by the header's own account: a length of 0 that must not be taken for "unknown".
+    pub is_last: bool,
+}
+
 /// What an IP packet carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
@@ -70,6 +104,8 @@ pub enum Transport {
     Udp(Ports),
     /// A later fragment. Only the first has a transport header.
     Fragment,
+    /// An ICMP error. It quotes the packet that it is about: [`icmp::quoted`].
+    IcmpError,
     /// Another protocol, by IANA's number.
     Other(u8),
 }
@@ -153,8 +189,16 @@ impl TcpFlags {
 
 /// An address family whose packets can be read.
 pub trait Parse: Address {
-    /// Reads the packet whose IP header starts at `l3`.
-    fn parse(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Packet<Self>, Malformed>;
+    /// Reads the IP header that starts at `l3`, with its options or extension headers.
+    fn header(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Header<Self>, Malformed>;
+
+    /// Writes the address at an offset, or nothing where the frame ends before.
+    fn write(&self, octets: &mut (impl OctetsMut + ?Sized), offset: usize) -> Option<()>;
+
+    /// IANA's number of the family's ICMP.
+    const ICMP: u8;
+    /// The types of its messages that are errors, and quote a packet.
+    fn is_error(kind: u8) -> bool;
 
     /// Offset of the source address in the IP header; the destination follows it.
     const SOURCE: usize;
@@ -165,7 +209,26 @@ pub trait Parse: Address {
 /// Reads the packet whose IP header starts at offset `l3` of a frame.
 #[inline(always)]
 pub fn parse<A: Parse>(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Packet<A>, Malformed> {
-    A::parse(octets, l3)
+    let header = A::header(octets, l3)?;
+    let transport = if header.fragment.offset != 0 {
+        Transport::Fragment
+    } else if header.is_last {
+        match header.protocol {
+            6 | 17 => return Err(Malformed),
+            other => Transport::Other(other),
+        }
+    } else {
+        transport::parse::<A>(octets, header.protocol, header.l4, header.l4_len)?
+    };
+    Ok(Packet {
+        l3,
+        l4: header.l4,
+        l4_len: header.l4_len,
+        source: header.source,
+        destination: header.destination,
+        fragment: header.fragment,
+        transport,
+    })
 }
 
 impl<A: Address> Packet<A> {

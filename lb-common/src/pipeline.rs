@@ -8,11 +8,13 @@
 mod affinity;
 mod forward;
 mod fragments;
+mod related;
 mod reply;
 mod select;
 pub mod socket;
 
 pub use forward::from_workload;
+pub use related::related;
 pub use reply::to_workload;
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
@@ -32,6 +34,8 @@ pub enum Action {
     Pass,
     /// It goes on with another source or destination.
     Rewrite,
+    /// It is an ICMP error: what it quotes decides, by way of [`related`]. Where that is no known flow, it goes on untouched.
+    Relate,
     /// Its sender is told that nobody serves the port.
     Reject,
     /// It is dropped in silence.
@@ -67,6 +71,12 @@ impl<A: Address> Verdict<A> {
             reason,
             rewrite,
         }
+    }
+
+    /// The packet is an ICMP error; `reason` is why it passes where it is about no known flow.
+    #[inline(always)]
+    pub fn relate(reason: Reason) -> Self {
+        Self::without_rewrite(Action::Relate, reason)
     }
 
     /// The packet's sender is told that nobody serves the port.

@@ -71,6 +71,8 @@ reasons! {
     SocketBackendMissing = 21, "socket-backend-missing";
     /// Dropped: a later fragment to a VIP, and its datagram's first one has not come, was not translated, or is forgotten.
     FragmentWithoutFirst = 22, "fragment-without-first";
+    /// Rewritten: an ICMP error, in either direction, about a packet of a known flow (S-32).
+    IcmpError = 23, "icmp-error";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

@@ -3,9 +3,13 @@
 //! A [`Rewrite`] says what, [`Rewrite::edits`] turns it into offsets and checksum differences for one packet. How the
 //! edits reach the packet is up to the hook: the BPF programs have helpers for it, the host writes the octets.
 
+mod error;
+
 use crate::addr::Endpoint;
 use crate::checksum;
 use crate::packet::{Packet, Parse, Ports, Transport};
+
+pub use error::{Related, relate};
 
 /// Which end of a packet changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +83,7 @@ impl<A: Parse> Rewrite<A> {
             Transport::Tcp(ports, _) => self.transport(packet.l4, &ports, 16, false),
             Transport::Udp(ports) => self.transport(packet.l4, &ports, 6, true),
             Transport::Fragment => TransportEdits::NONE,
-            Transport::Other(_) => return None,
+            Transport::IcmpError | Transport::Other(_) => return None,
         };
         let (address_at, from) = match self.side {
             Side::Source => (packet.l3 + A::SOURCE, &packet.source),

@@ -15,6 +15,8 @@ mod programs;
 #[cfg(target_arch = "bpf")]
 mod reject;
 #[cfg(target_arch = "bpf")]
+mod relate;
+#[cfg(target_arch = "bpf")]
 mod scratch;
 #[cfg(target_arch = "bpf")]
 mod skb;

@@ -10,16 +10,20 @@ use crate::apply;
 use crate::dataplane::Kernel;
 use crate::maps::{FamilyMaps, count};
 use crate::reject::Reject;
+use crate::relate::{Relate, Unrelated};
 use crate::scratch::{self, Scratch};
 use crate::skb::Skb;
 
 /// Go on: other programs on the same device have their say (`TC_ACT_UNSPEC`, which tcx calls `TCX_NEXT`).
-const NEXT: i32 = -1;
+pub(crate) const NEXT: i32 = -1;
 /// Drop (`TC_ACT_SHOT`).
 pub(crate) const DROP: i32 = 2;
 
 /// Not an action of the kernel: the packet is to be answered by an ICMP error.
 const REFUSE: i32 = 100;
+/// Nor these: the packet is an ICMP error. Where it is about no known flow it passes, uncounted or as one to a VIP.
+const RELATE: i32 = 101;
+const RELATE_TO_VIP: i32 = 102;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -40,8 +44,8 @@ pub fn from_workload(ctx: TcContext) -> i32 {
 pub fn to_workload(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx.skb.skb);
     match ours(skb) {
-        IPV4 => to_pod_v4(skb),
-        IPV6 => to_pod_v6(skb),
+        IPV4 => finish_to_pod::<[u8; 4]>(skb, to_pod_v4(skb)),
+        IPV6 => finish_to_pod::<[u8; 16]>(skb, to_pod_v6(skb)),
         _ => NEXT,
     }
 }
@@ -124,7 +128,8 @@ fn parse<A: FamilyMaps>(skb: Skb, scratch: *mut Scratch) -> bool {
     }
 }
 
-/// Carries out a verdict, but for a refusal, which is left to [`finish`] and has stack enough there.
+/// Carries out a verdict, but for a refusal and what an ICMP error becomes: these are left to [`finish`] and have stack enough
+/// there.
 #[inline(always)]
 fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     skb: Skb,
@@ -148,6 +153,8 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
                 DROP
             }
         }
+        Action::Relate if verdict.reason == Reason::NotForService => RELATE,
+        Action::Relate => RELATE_TO_VIP,
         Action::Reject => {
             count(verdict.reason);
             REFUSE
@@ -160,10 +167,30 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
 }
 
 #[inline(always)]
-fn finish<A: Reject>(skb: Skb, action: i32) -> i32 {
-    if action != REFUSE {
-        return action;
+fn finish<A: Reject + Relate>(skb: Skb, action: i32) -> i32 {
+    match action {
+        REFUSE => refuse::<A>(skb),
+        // One call for both: the verifier walks each call to its end.
+        RELATE..=RELATE_TO_VIP => A::from_pod(skb).unwrap_or_else(|Unrelated| {
+            if action == RELATE_TO_VIP {
+                count(Reason::UnknownProtocol);
+            }
+            NEXT
+        }),
+        action => action,
     }
+}
+
+#[inline(always)]
+fn finish_to_pod<A: Relate>(skb: Skb, action: i32) -> i32 {
+    match action {
+        RELATE => A::to_pod(skb).unwrap_or(NEXT),
+        action => action,
+    }
+}
+
+#[inline(always)]
+fn refuse<A: Reject>(skb: Skb) -> i32 {
     let action = A::reject(skb);
     if action == DROP {
         count(Reason::RejectFailed);

@@ -8,6 +8,7 @@ use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use lb_common::addr::Address;
 use lb_common::conntrack::ConntrackKey;
+use lb_common::packet::icmp::Quoted;
 use lb_common::packet::unreachable::MAX_QUOTED;
 use lb_common::packet::{ETHERNET, Packet};
 use lb_common::pipeline::Room;
@@ -18,6 +19,7 @@ use lb_common::pipeline::Room;
 pub(crate) struct Scratch {
     packet: [u64; size_of::<Packet<[u8; 16]>>().div_ceil(8)],
     room: [u64; size_of::<Room<[u8; 16]>>().div_ceil(8)],
+    quoted: [u64; size_of::<Quoted<[u8; 16]>>().div_ceil(8)],
     key: [u64; size_of::<ConntrackKey<[u8; 16]>>().div_ceil(8)],
     octets: [u8; MAX_QUOTED],
 }
@@ -65,11 +67,37 @@ pub(crate) unsafe fn packet<'a, A: Copy>(scratch: *mut Scratch) -> &'a Packet<A>
     }
 }
 
+/// Stores what the packet quotes.
+///
+/// # Safety
+///
+/// As for [`set_packet`].
+#[inline(always)]
+pub(crate) unsafe fn set_quoted<A: Copy>(scratch: *mut Scratch, quoted: Quoted<A>) {
+    // SAFETY: by the caller's promise the memory is valid, exclusive and large enough; u64 words align it.
+    unsafe {
+        (&raw mut (*scratch).quoted)
+            .cast::<Quoted<A>>()
+            .write(quoted)
+    };
+}
+
+/// What the packet quotes.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run, and what the packet quotes was stored in this run, by the same family.
+#[inline(always)]
+pub(crate) unsafe fn quoted<'a, A: Copy>(scratch: *mut Scratch) -> &'a Quoted<A> {
+    // SAFETY: by the caller's promise the memory is valid and holds what is asked for; u64 words align it.
+    unsafe { &*(&raw const (*scratch).quoted).cast::<Quoted<A>>() }
+}
+
 /// The memory that a decision works in.
 ///
 /// # Safety
 ///
-/// `scratch` comes from [`Scratch::get`] in this run, and this is called once in it.
+/// `scratch` comes from [`Scratch::get`] in this run; the reference that an earlier call returned is no longer in use.
 #[inline(always)]
 pub(crate) unsafe fn room<'a, A: Address>(scratch: *mut Scratch) -> &'a mut Room<A> {
     // SAFETY: by the caller's promise the memory is valid and exclusive; it is large enough, u64 words align it, and any

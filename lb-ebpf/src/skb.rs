@@ -7,8 +7,8 @@
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers;
 use lb_common::checksum;
-use lb_common::packet::Octets;
 use lb_common::packet::unreachable::MAX_QUOTED;
+use lb_common::packet::{Octets, OctetsMut};
 
 use crate::scratch::{self, Scratch};
 
@@ -161,6 +161,13 @@ impl Skb {
             return None;
         }
         Some(at as *mut [u8; N])
+    }
+}
+
+impl OctetsMut for Skb {
+    #[inline(always)]
+    fn write<const N: usize>(&mut self, offset: usize, octets: [u8; N]) -> Option<()> {
+        Skb::write(*self, offset, octets)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The IPv4 header (RFC 791).
 
-use super::{Fragment, Malformed, Octets, Packet, Parse, Transport, transport};
+use super::{Fragment, Header, Malformed, Octets, OctetsMut, Parse};
 
 /// Length of a header without options, in octets.
 pub const HEADER: usize = 20;
@@ -13,7 +13,7 @@ impl Parse for [u8; 4] {
     const HEADER_CHECKSUM: Option<usize> = Some(10);
 
     #[inline(always)]
-    fn parse(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Packet<Self>, Malformed> {
+    fn header(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Header<Self>, Malformed> {
         let header = octets.read::<HEADER>(l3).ok_or(Malformed)?;
         let header_len = (header[0] & 0xf) as usize * 4;
         if header[0] >> 4 != 4 || header_len < HEADER {
@@ -37,26 +37,28 @@ impl Parse for [u8; 4] {
         } else {
             Fragment::WHOLE
         };
-        let transport = if fragment.offset != 0 {
-            Transport::Fragment
-        } else if total_len == header_len {
-            // A datagram that ends with its header has no room for a transport header, and says so with a length that
-            // must not be taken for "unknown".
-            match header[9] {
-                6 | 17 => return Err(Malformed),
-                other => Transport::Other(other),
-            }
-        } else {
-            transport::parse(octets, header[9], l4, l4_len)?
-        };
-        Ok(Packet {
-            l3,
+        Ok(Header {
             l4,
             l4_len,
             source: [header[12], header[13], header[14], header[15]],
             destination: [header[16], header[17], header[18], header[19]],
             fragment,
-            transport,
+            protocol: header[9],
+            is_last: total_len == header_len,
         })
+    }
+
+    #[inline(always)]
+    fn write(&self, octets: &mut (impl OctetsMut + ?Sized), offset: usize) -> Option<()> {
+        octets.write(offset, *self)
+    }
+
+    const ICMP: u8 = 1;
+
+    /// Destination unreachable, time exceeded, parameter problem (RFC 792). Routers no longer send source quench (RFC 6633),
+    /// and a redirect to a backend means nothing for a VIP.
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        matches!(kind, 3 | 11 | 12)
     }
 }

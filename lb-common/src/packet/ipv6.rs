@@ -1,6 +1,6 @@
 //! The IPv6 header and its extension headers (RFC 8200).
 
-use super::{Fragment, Malformed, Octets, Packet, Parse, Transport, transport};
+use super::{Fragment, Header, Malformed, Octets, OctetsMut, Parse};
 
 /// Length of the fixed header, in octets.
 pub const HEADER: usize = 40;
@@ -21,7 +21,7 @@ impl Parse for [u8; 16] {
     const HEADER_CHECKSUM: Option<usize> = None;
 
     #[inline(always)]
-    fn parse(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Packet<Self>, Malformed> {
+    fn header(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Header<Self>, Malformed> {
         let fixed = octets.read::<8>(l3).ok_or(Malformed)?;
         let source = octets.read::<16>(l3 + 8).ok_or(Malformed)?;
         let destination = octets.read::<16>(l3 + 24).ok_or(Malformed)?;
@@ -76,21 +76,27 @@ impl Parse for [u8; 16] {
 
         let l4 = l3 + HEADER + skipped;
         let l4_len = payload_len.saturating_sub(skipped);
-        let transport = if fragment.offset != 0 {
-            Transport::Fragment
-        } else if payload_len != 0 && l4_len == 0 && matches!(next, 6 | 17) {
-            return Err(Malformed);
-        } else {
-            transport::parse(octets, next, l4, l4_len)?
-        };
-        Ok(Packet {
-            l3,
+        Ok(Header {
             l4,
             l4_len,
             source,
             destination,
             fragment,
-            transport,
+            protocol: next,
+            is_last: payload_len != 0 && l4_len == 0,
         })
+    }
+
+    #[inline(always)]
+    fn write(&self, octets: &mut (impl OctetsMut + ?Sized), offset: usize) -> Option<()> {
+        octets.write(offset, *self)
+    }
+
+    const ICMP: u8 = 58;
+
+    /// Destination unreachable, packet too big, time exceeded, parameter problem (RFC 4443).
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        matches!(kind, 1..=4)
     }
 }

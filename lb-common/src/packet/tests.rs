@@ -33,6 +33,11 @@ fn described<A: Family>(frame: &Frame<A>) -> Packet<A> {
         _ if fragment.offset != 0 => Transport::Fragment,
         (L4::Tcp { flags, .. }, Some(both)) => Transport::Tcp(ports(both), TcpFlags(*flags)),
         (L4::Udp { .. }, Some(both)) => Transport::Udp(ports(both)),
+        (L4::Other { protocol, payload }, _)
+            if *protocol == A::ICMP && payload.len() >= 8 && A::is_error(payload[0]) =>
+        {
+            Transport::IcmpError
+        }
         (l4, _) => Transport::Other(l4.protocol()),
     };
     Packet {
@@ -56,7 +61,7 @@ fn check_any_octets<A: Family>(octets: &[u8]) {
         let header = match packet.transport {
             Transport::Tcp(..) => 20,
             Transport::Udp(_) => 8,
-            Transport::Fragment | Transport::Other(_) => return,
+            Transport::Fragment | Transport::IcmpError | Transport::Other(_) => return,
         };
         assert!(packet.l4 + header <= octets.len(), "{packet:?}");
     }

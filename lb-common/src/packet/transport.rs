@@ -1,6 +1,6 @@
 //! TCP and UDP headers, as far as a decision needs them.
 
-use super::{Malformed, Octets, Ports, TcpFlags, Transport};
+use super::{Malformed, Octets, Parse, Ports, TcpFlags, Transport, icmp};
 use crate::addr::{Port, Protocol};
 
 /// Length of a TCP header without options, in octets.
@@ -11,7 +11,7 @@ pub(super) const UDP: usize = 8;
 /// Reads the transport header at `l4`. `l4_len` is the room that the IP header gives it, 0 where it does not say: what
 /// stands behind is padding of the link, not a header.
 #[inline(always)]
-pub(super) fn parse(
+pub(super) fn parse<A: Parse>(
     octets: &(impl Octets + ?Sized),
     protocol: u8,
     l4: usize,
@@ -36,6 +36,14 @@ pub(super) fn parse(
                 return Err(Malformed);
             }
             Ok(Transport::Udp(ports))
+        }
+        other if other == A::ICMP && (l4_len == 0 || l4_len >= icmp::HEADER) => {
+            // Type and code, of which the code says nothing here: of a single octet the verifier of BPF programs can't tell that
+            // it is there.
+            match octets.read::<2>(l4) {
+                Some([kind, _]) if A::is_error(kind) => Ok(Transport::IcmpError),
+                _ => Ok(Transport::Other(other)),
+            }
         }
         other => Ok(Transport::Other(other)),
     }

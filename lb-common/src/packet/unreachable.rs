@@ -37,7 +37,7 @@ pub fn quote<A: Parse>(
     let (transport_len, checksum_at, protocol) = match packet.transport {
         Transport::Tcp(..) => (20, 16, 6),
         Transport::Udp(..) => (8, 6, 17),
-        Transport::Fragment | Transport::Other(_) => return Err(Malformed),
+        Transport::Fragment | Transport::IcmpError | Transport::Other(_) => return Err(Malformed),
     };
     let ip_len = packet.l4 - packet.l3;
     let len = ip_len + transport_len;

@@ -23,7 +23,8 @@ pub fn from_workload<D: Dataplane>(
         Transport::Tcp(ports, flags) => (ports, Protocol::Tcp, Some(flags)),
         Transport::Udp(ports) => (ports, Protocol::Udp, None),
         Transport::Fragment => return fragments::from_workload(dp, packet, room),
-        Transport::Other(_) => return untranslatable(dp, packet, Reason::UnknownProtocol),
+        Transport::IcmpError => return Verdict::relate(untranslatable(dp, packet)),
+        Transport::Other(_) => return Verdict::pass(untranslatable(dp, packet)),
     };
     let tuple = packet.from_client(&ports, protocol);
     room.key = ConntrackKey::new(&tuple, Direction::FromClient);
@@ -32,16 +33,12 @@ pub fn from_workload<D: Dataplane>(
     verdict
 }
 
-/// A packet without ports passes; it is counted where its destination really is a VIP.
+/// Why a packet without ports passes; it is counted where its destination really is a VIP.
 #[inline(always)]
-fn untranslatable<D: Dataplane>(
-    dp: &D,
-    packet: &Packet<D::Address>,
-    reason: Reason,
-) -> Verdict<D::Address> {
+fn untranslatable<D: Dataplane>(dp: &D, packet: &Packet<D::Address>) -> Reason {
     match dp.frontend(&FrontendKey::address_row(packet.destination)) {
-        Some(_) => Verdict::pass(reason),
-        None => Verdict::pass(Reason::NotForService),
+        Some(_) => Reason::UnknownProtocol,
+        None => Reason::NotForService,
     }
 }
 

@@ -18,6 +18,7 @@ pub fn to_workload<D: Dataplane>(
         Transport::Tcp(ports, flags) => (packet.from_backend(&ports, Protocol::Tcp), Some(flags)),
         Transport::Udp(ports) => (packet.from_backend(&ports, Protocol::Udp), None),
         Transport::Fragment => return fragments::to_workload(dp, packet, room),
+        Transport::IcmpError => return Verdict::relate(Reason::NotForService),
         Transport::Other(_) => return Verdict::pass(Reason::NotForService),
     };
     room.key = ConntrackKey::new(&tuple, Direction::FromBackend);

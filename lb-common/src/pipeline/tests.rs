@@ -5,6 +5,7 @@ mod clash;
 mod flows;
 mod fragments;
 mod hairpin;
+mod related;
 mod spread;
 mod translation;
 mod verdicts;
@@ -48,7 +49,7 @@ fn after<A: Family>(frame: &Frame<A>, verdict: &Verdict<A>) -> Frame<A> {
     match (verdict.action, verdict.rewrite.side) {
         (Action::Rewrite, Side::Source) => frame.with_source(address, port.get()),
         (Action::Rewrite, Side::Destination) => frame.with_destination(address, port.get()),
-        (Action::Pass | Action::Reject | Action::Drop, _) => frame.clone(),
+        (Action::Pass | Action::Relate | Action::Reject | Action::Drop, _) => frame.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
-//! ICMP errors as a refused sender should get them, serialised from scratch.
+//! ICMP errors, serialised from scratch: those that a refused sender should get, and any others.
 
 use super::frame::{Frame, internet_checksum};
+use super::l4::L4;
 use crate::packet::{ETHERNET, Parse};
 
 impl<A: Parse> Frame<A> {
@@ -21,6 +22,31 @@ impl<A: Parse> Frame<A> {
             self.icmpv6(&mut frame, quoted);
         }
         frame
+    }
+
+    /// An ICMP error of any type and code about this frame, from `by` to the frame's sender, that quotes `quoted` octets of
+    /// the frame from its IP header on, or all where it has less.
+    pub fn icmp_error(&self, by: A, [kind, code]: [u8; 2], quoted: usize) -> Frame<A> {
+        let octets = self.build();
+        let packet = &octets[ETHERNET..];
+        // A rest of the header such as an MTU has.
+        let mut payload = vec![kind, code, 0, 0, 0, 0, 0x05, 0x00];
+        payload.extend(&packet[..quoted.min(packet.len())]);
+        let mut summed = Vec::new();
+        if A::OCTETS == 16 {
+            summed.extend(bytemuck::bytes_of(&by));
+            summed.extend(bytemuck::bytes_of(&self.ip.source));
+            summed.extend((payload.len() as u32).to_be_bytes());
+            summed.extend([0, 0, 0, A::ICMP]);
+        }
+        summed.extend(&payload);
+        let checksum = internet_checksum(&summed);
+        payload[2..4].copy_from_slice(&checksum.to_be_bytes());
+        let l4 = L4::Other {
+            protocol: A::ICMP,
+            payload,
+        };
+        Frame::new(by, self.ip.source, l4)
     }
 
     fn icmp(&self, frame: &mut Vec<u8>, quoted: &[u8]) {

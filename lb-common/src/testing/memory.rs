@@ -7,11 +7,12 @@ use std::hash::Hash;
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::{Backend, BackendState, list};
-use crate::conntrack::{ConntrackKey, Flow, FlowTable, TableFull};
+use crate::conntrack::{ConntrackKey, Direction, Flow, FlowTable, TableFull};
 use crate::fragments::{Fragments, FragmentsKey};
 use crate::frontend::{Frontend, FrontendKey, SlotRange};
 use crate::packet::{self, Parse};
-use crate::pipeline::{Action, Dataplane, Room, Verdict, from_workload, to_workload};
+use crate::pipeline::{Action, Dataplane, Room, Verdict, from_workload, related, to_workload};
+use crate::reason::Reason;
 use crate::{maglev, rewrite, vip_filter};
 
 /// A data plane in memory.
@@ -226,28 +227,56 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
 
     /// What happens to a frame that leaves a pod; the frame is changed as the verdict says.
     pub fn send(&self, frame: &mut [u8]) -> Verdict<A> {
-        self.process(frame, from_workload)
+        self.process(frame, Direction::FromClient, from_workload)
     }
 
     /// What happens to a frame that reaches a pod; the frame is changed as the verdict says.
     pub fn receive(&self, frame: &mut [u8]) -> Verdict<A> {
-        self.process(frame, to_workload)
+        self.process(frame, Direction::FromBackend, to_workload)
     }
 
     fn process(
         &self,
         frame: &mut [u8],
+        direction: Direction,
         decide: impl Fn(&Self, &packet::Packet<A>, &mut Room<A>) -> Verdict<A>,
     ) -> Verdict<A> {
         let packet = match packet::parse::<A>(&*frame, packet::ETHERNET) {
             Ok(packet) => packet,
-            Err(packet::Malformed) => return Verdict::pass(crate::reason::Reason::Malformed),
+            Err(packet::Malformed) => return Verdict::pass(Reason::Malformed),
         };
-        let verdict = decide(self, &packet, &mut Room::new());
-        if verdict.action == Action::Rewrite {
-            rewrite::apply(frame, &packet, &verdict.rewrite);
+        let room = &mut Room::new();
+        let mut verdict = decide(self, &packet, room);
+        match verdict.action {
+            Action::Rewrite => rewrite::apply(frame, &packet, &verdict.rewrite),
+            Action::Relate => {
+                verdict.action = Action::Pass;
+                if self.relate(frame, direction, &packet, room) {
+                    verdict.reason = Reason::IcmpError;
+                }
+            }
+            Action::Pass | Action::Reject | Action::Drop => {}
         }
         verdict
+    }
+
+    fn relate(
+        &self,
+        frame: &mut [u8],
+        direction: Direction,
+        error: &packet::Packet<A>,
+        room: &mut Room<A>,
+    ) -> bool {
+        let Some(quoted) = packet::icmp::quoted(frame, error) else {
+            return false;
+        };
+        match related(self, direction, error, &quoted, room) {
+            Some(related) => {
+                rewrite::relate(frame, error, &quoted, &related).expect("what was read is there");
+                true
+            }
+            None => false,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::packet::{self, ETHERNET};
 use lb_common::pipeline::Action;
 use lb_common::reason::Reason;
-use lb_common::testing::{MemoryDataplane, Random, refuse};
+use lb_common::testing::{Frame, MemoryDataplane, Random, refuse};
 
 use crate::family::{Family, on_both_families};
 use crate::loaded::{DROP, Loaded, NEXT, Program, REDIRECT, Ran};
@@ -86,6 +86,11 @@ impl<A: Family> World<A> {
                 random.frame(&everybody, &self.destinations),
             )
         };
+        let (program, frame) = if random.one_in(6) {
+            self.error(random)
+        } else {
+            (program, frame)
+        };
         let whole = if random.one_in(16) {
             frame.build_with_partial_checksum()
         } else {
@@ -103,6 +108,23 @@ impl<A: Family> World<A> {
         (program, octets)
     }
 
+    /// An ICMP error, or another message of ICMP that looks like one: towards a client about what it sent, or from it about
+    /// what it got.
+    fn error(&self, random: &mut Random) -> (Program, Frame<A>) {
+        let everybody = [&self.clients[..], &self.backends].concat();
+        let (program, about) = if random.one_in(2) {
+            let about = random.frame(&everybody, &self.backends);
+            (Program::ToWorkload, about)
+        } else {
+            let about = random.frame(&self.destinations, &everybody);
+            (Program::FromWorkload, about)
+        };
+        let (router, kind) = (A::pod(200), random.pick(&[1, 2, 3, 3, 4, 11, 12, 8]));
+        let by = random.pick(&[about.ip.destination, about.ip.destination, router]);
+        let len = random.pick(&[28, 28, 48, 60, 68, 200]);
+        (program, about.icmp_error(by, [kind, 0], len))
+    }
+
     /// What the pipeline in memory makes of a frame, as the programs report it.
     fn run(&self, program: Program, frame: &[u8]) -> Ran {
         let mut octets = frame.to_vec();
@@ -115,7 +137,7 @@ impl<A: Family> World<A> {
             counted.insert(verdict.reason.name(), 1);
         }
         let action = match verdict.action {
-            Action::Pass | Action::Rewrite => NEXT,
+            Action::Pass | Action::Relate | Action::Rewrite => NEXT,
             Action::Drop => DROP,
             Action::Reject => {
                 let answer = packet::parse::<A>(frame, ETHERNET)
@@ -198,6 +220,7 @@ fn agree<A: Family>(seed: u64) -> Result<()> {
         "malformed",
         "fragment",
         "fragment-without-first",
+        "icmp-error",
         "new-flow",
         "forward",
         "reply",

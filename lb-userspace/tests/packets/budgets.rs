@@ -15,8 +15,9 @@ use crate::loaded::{Loaded, Program};
 fn the_verifier_walks_no_further_than_the_budgets() -> Result<()> {
     let loaded = Loaded::new()?;
     for (program, budget) in [
-        (Program::FromWorkload, 60_000),
-        (Program::ToWorkload, 10_000),
+        // Of both, a third to a half are for ICMP errors: a second IPv6 header, with extension headers, in what they quote.
+        (Program::FromWorkload, 80_000),
+        (Program::ToWorkload, 25_000),
     ] {
         check(program.name(), &loaded.program(program)?.info()?, budget)?;
     }

@@ -14,6 +14,7 @@ mod fragments;
 mod loaded;
 mod malformed;
 mod names;
+mod related;
 mod stack;
 mod summed;
 

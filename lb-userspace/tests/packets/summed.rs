@@ -97,5 +97,16 @@ fn check<A: Family>(loaded: &Loaded, sent: &Frame<A>, backend: (A, u16)) -> Resu
     let back = run_summed(loaded.program(Program::ToWorkload)?, &reply.build())
         .with_context(|| format!("on the way back: {reply:?}"))?;
     ensure!(back != reply.build(), "not translated: {reply:?}");
+
+    let kind = if A::OCTETS == 4 { [3, 3] } else { [1, 4] };
+    for (program, about, by) in [
+        (Program::ToWorkload, &at_backend, at_backend.ip.destination),
+        (Program::FromWorkload, &sent.reversed(), sent.ip.source),
+    ] {
+        let error = about.icmp_error(by, kind, 100);
+        let out = run_summed(loaded.program(program)?, &error.build())
+            .with_context(|| format!("an error: {error:?}"))?;
+        ensure!(out != error.build(), "not translated: {error:?}");
+    }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod bystanders;
 mod clsact;
 mod cluster;
 mod commands;
+mod errors;
 mod fragments;
 mod hairpin;
 mod host_clients;
