@@ -40,8 +40,9 @@ pub struct Options {
     /// Which data planes to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Kind::DEFAULT)]
     proxy: Vec<Kind>,
-    /// Changes of one endpoint in each round while nothing else changes
-    #[arg(long, default_value_t = 30)]
+    /// Changes of one endpoint in each round while nothing else changes; lb, which needs no rest after each, makes five times
+    /// as many
+    #[arg(long, default_value_t = 10)]
     changes: u32,
     /// Changes of other endpoints a second while that is measured again
     #[arg(long, default_value_t = 10)]

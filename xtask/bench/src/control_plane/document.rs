@@ -24,6 +24,8 @@ all changes of all rounds; in brackets are the lowest and the highest round.
 - *While others change*: the same, while endpoints of other Services are exchanged at a steady rate.
 - An isolated change comes 0.1 s after the last answer for `lb` and 1.1 s after it for kube-proxy, which collects changes for
   a second after each pass (its default).
+- kube-proxy in nftables mode reads the whole table back in each pass (`nft --json --terse list table`), which takes most of
+  it; nft is a recent one (see above).
 - A pass over maps or rules is what the program itself says in `kubeproxy_sync_proxy_rules_duration_seconds` (of IPv4).
 - CPU is that of the process and of the programs that it runs; memory is the process's alone, mapped BPF arrays included.
 - API requests and watch events pass through a relay in user space, for all alike.
@@ -60,7 +62,7 @@ fn page(results: &Results) -> String {
     let _ = writeln!(text, "```\n{}\n```\n", results.command);
     let _ = writeln!(
         text,
-        "{}, commit {}, Linux {}, {} × {}. {} rounds; in each {} changes alone, and {} s with {} changes of others a second.\n",
+        "{}, commit {}, Linux {}, {} × {}. {} rounds; in each {} changes alone (five times as many for `lb`, which needs no rest between), and {} s with {} changes of others a second.\n",
         machine.date,
         machine.commit,
         machine.kernel,

@@ -161,10 +161,11 @@ fn join(
 fn copy(mut from: TcpStream, mut to: TcpStream, came: impl Fn(usize)) {
     let mut buffer = vec![0; 256 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
+        // Before they are handed on: what follows may be over before this thread runs again.
+        came(count);
         if to.write_all(&buffer[..count]).is_err() {
             break;
         }
-        came(count);
     }
     // Whichever direction ends first ends both: neither a proxy nor the API server goes on with half a connection.
     let _ = from.shutdown(Shutdown::Both);

@@ -91,6 +91,14 @@ impl Kind {
         }
     }
 
+    /// How many changes alone a round has, where kube-proxy has `count`: its take seconds each.
+    pub fn changes(self, count: u32) -> u32 {
+        match self {
+            Kind::Lb => count * 5,
+            Kind::Nftables | Kind::Iptables | Kind::IptablesNft => count,
+        }
+    }
+
     fn mode(self) -> Option<&'static str> {
         match self {
             Kind::Lb => None,

@@ -78,7 +78,8 @@ impl Run<'_> {
         let mut round = Round::default();
         let maps = self.start(proxy, started, bpffs, &mut round)?;
         self.idle(Duration::from_secs(options.idle_seconds.into()), &mut round)?;
-        self.isolated(options.changes, maps.as_ref(), &mut round)?;
+        let count = self.kind.changes(options.changes);
+        self.isolated(count, maps.as_ref(), &mut round)?;
         let seconds = Duration::from_secs(options.churn_seconds.into());
         self.busy(options.churn, seconds, &mut round)?;
         let end = Usage::of(self.id)?;
