@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use kube::core::Status;
+
 /// An error with all its causes that add something: some errors hold the words of their cause already.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -15,6 +17,12 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// What the API says to a request that it refuses. The error that holds it would say it several times.
+pub(crate) fn refusal(status: &Status) -> String {
+    let words = status.message.trim();
+    format!("{words} ({} {})", status.code, status.reason)
 }
 
 #[cfg(test)]
@@ -41,5 +49,11 @@ mod tests {
             "cannot list the filters of the devices of this network namespace: cannot open map slots pinned at /p: no such \
              luck"
         );
+    }
+
+    #[test]
+    fn a_refusal_is_told_once() {
+        let status = Status::failure("services is forbidden\n", "Forbidden").with_code(403);
+        assert_eq!(refusal(&status), "services is forbidden (403 Forbidden)");
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::{Note, Regarding};
-use crate::causes::with_causes;
+use crate::causes::{refusal, with_causes};
 use crate::http::Metrics;
 use crate::model::ObjectName;
 
@@ -56,6 +56,7 @@ impl Publisher {
             sleep_until(debt - EVERY * BURST).await;
             let result = match timeout(PATIENCE, self.publish(&note)).await {
                 Ok(Ok(())) => Ok(()),
+                Ok(Err(kube::Error::Api(status))) => Err(refusal(&status)),
                 Ok(Err(error)) => Err(with_causes(&error)),
                 Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
             };

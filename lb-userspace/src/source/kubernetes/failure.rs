@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
-use crate::causes::with_causes;
+use crate::causes::{refusal, with_causes};
 
 /// A list or watch that failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,12 +52,7 @@ impl Failure {
         let seconds = details.map_or(0, |details| details.retry_after_seconds);
         Self {
             kind,
-            message: format!(
-                "{} ({} {})",
-                status.message.trim(),
-                status.code,
-                status.reason
-            ),
+            message: refusal(status),
             retry_after: Duration::from_secs(seconds.into()),
         }
     }
