@@ -6,7 +6,6 @@
 
 mod adoptable;
 mod claims;
-mod few;
 mod ids;
 mod place;
 mod placed;

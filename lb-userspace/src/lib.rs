@@ -11,6 +11,7 @@ pub mod delta;
 pub mod desired;
 pub mod devices;
 pub mod events;
+mod few;
 pub mod http;
 pub mod maps;
 pub mod model;

@@ -7,8 +7,8 @@ use lb_common::backend::BackendState;
 use lb_common::frontend::Frontend;
 use lb_common::service::ServiceName;
 
-use super::few::Few;
 use super::table::{Scope, Table};
+use crate::few::Few;
 use crate::maps::{BackendKey, BackendRow, FrontendAt};
 use crate::model::{Family, ServicePortName};
 

@@ -7,11 +7,11 @@ use lb_common::backend::list;
 use lb_common::service::ServiceName;
 
 use super::adoptable::{Adoptable, Adopted};
-use super::few::Few;
 use super::placed::{PlacedBackend, PlacedPort, PlacedPorts};
 use super::pool::{Item, Pool};
 use super::problem::Exhausted;
 use super::table::{Scope, Table, fill};
+use crate::few::Few;
 use crate::maps::{BackendKey, FrontendAt};
 use crate::model::Family;
 use crate::resolve::{ResolvedEndpoint, ResolvedPort};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{EndpointSlice, Node, ObjectName, Service, SourceEvent};
+use crate::few::Few;
 use crate::resolve::{ResolvedPort, resolve};
 
 /// The objects of a cluster as one node sees them.
@@ -13,7 +14,7 @@ pub struct Index {
     node: Node,
     services: BTreeMap<ObjectName, Arc<Service>>,
     /// By Service, then by the slice's own name.
-    slices: HashMap<ObjectName, BTreeMap<ObjectName, Arc<EndpointSlice>>>,
+    slices: HashMap<ObjectName, Few<ObjectName, Arc<EndpointSlice>>>,
     /// The Service that a slice was last told to belong to.
     service_of: HashMap<ObjectName, ObjectName>,
     synced: bool,

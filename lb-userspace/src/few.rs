@@ -46,6 +46,12 @@ impl<K: Ord, V> Few<K, V> {
         }
     }
 
+    /// Takes out the value of a key.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let index = self.find(key).ok()?;
+        Some(self.entries.remove(index).1)
+    }
+
     /// The entries, by key.
     pub fn iter(&self) -> Iter<'_, K, V> {
         self.into_iter()
@@ -102,13 +108,20 @@ mod tests {
 
     use super::*;
 
+    /// Lesser values stand for taking the key out.
+    const REMOVES: u16 = u16::MAX / 4;
+
     proptest! {
         #[test]
         fn it_is_a_map_in_order(entries in proptest::collection::vec((0_u8..20, any::<u16>()), 0..30)) {
             let (mut few, mut map) = (Few::new(), BTreeMap::new());
             for (key, value) in entries {
-                few.insert(key, value);
-                map.insert(key, value);
+                if value < REMOVES {
+                    prop_assert_eq!(few.remove(&key), map.remove(&key));
+                } else {
+                    few.insert(key, value);
+                    map.insert(key, value);
+                }
             }
             prop_assert!(few.iter().eq(&map));
             prop_assert!(few.values().eq(map.values()));
