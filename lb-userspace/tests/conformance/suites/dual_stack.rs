@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use super::granular::SCTP;
 use super::granular::checks::{self, Family::Secondary};
-use super::granular::{FRAGMENTS, SCTP};
 use crate::case::{Case, Pod, all_ready};
 use crate::suite::Port::{ClusterIp, NotYet, Outside, Whole};
 use crate::suite::{Suite, Test, test};
@@ -115,12 +115,12 @@ fn granular() -> [Test; 14] {
         ),
         test(
             "Granular Checks: Services Secondary IP Family [LinuxOnly] should be able to handle large requests: udp",
-            NotYet(FRAGMENTS, Some(|case| checks::large_udp(case, Secondary))),
+            Whole(|case| checks::large_udp(case, Secondary)),
         )
         .remark("a datagram of 2000 octets, which is sent in fragments, and so is its answer"),
         test(
             "Granular Checks: Services Secondary IP Family [LinuxOnly] should function for service endpoints using hostNetwork",
-            NotYet(FRAGMENTS, Some(|case| checks::host_network(case, Secondary))),
+            ClusterIp(|case| checks::host_network(case, Secondary)),
         ),
     ]
 }

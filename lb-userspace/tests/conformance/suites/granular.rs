@@ -9,7 +9,6 @@ use crate::traffic::{Http, Udp};
 use checks::Family::Primary;
 
 pub const SCTP: &str = "SCTP is not served: the port is refused with a sentence in the agent's log";
-pub const FRAGMENTS: &str = "fragments of a datagram pass untranslated";
 const NODE_PORTS: &str = "about node ports, which are not served";
 
 pub fn suite() -> Suite {
@@ -82,12 +81,12 @@ pub fn suite() -> Suite {
             ),
             test(
                 "should be able to handle large requests: udp",
-                NotYet(FRAGMENTS, Some(|case| checks::large_udp(case, Primary))),
+                Whole(|case| checks::large_udp(case, Primary)),
             )
             .remark("a datagram of 2000 octets, which is sent in fragments, and so is its answer"),
             test(
                 "should function for service endpoints using hostNetwork",
-                NotYet(FRAGMENTS, Some(|case| checks::host_network(case, Primary))),
+                ClusterIp(|case| checks::host_network(case, Primary)),
             ),
         ],
     }
