@@ -16,11 +16,10 @@ use lab::client::{self, ClientError, KeptConnection};
 use lab::{Cgroup, Netns, wait_until};
 
 use super::cluster::{Agent, Builder, Cluster, DATAGRAMS, Endpoint, HTTP, STREAMS, Service};
+use super::refusal::{AT_ONCE, assert_refused};
 
 /// How long an agent may take for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What is refused without a packet is refused within this time.
-const AT_ONCE: Duration = Duration::from_millis(300);
 
 /// A cluster whose agents serve sockets of a control group.
 fn on_nodes(
@@ -205,20 +204,6 @@ fn a_process_sees_the_vip_at_the_other_end() -> Result<()> {
         }
         sockets::check_one_socket_after_another(&node, cgroup, v4, pod.sockets(HTTP.target)[0])
     })
-}
-
-#[track_caller]
-fn assert_refused<T: std::fmt::Debug>(
-    to: SocketAddr,
-    outcome: Result<T, ClientError>,
-    start: Instant,
-) {
-    let elapsed = start.elapsed();
-    assert!(
-        outcome.as_ref().is_err_and(ClientError::is_refused),
-        "{to}: {outcome:?}"
-    );
-    assert!(elapsed < AT_ONCE, "{to} refused after {elapsed:?}");
 }
 
 /// The addresses of a namespace.

@@ -14,7 +14,7 @@ use super::on_both_cnis;
 const SILENCE: Duration = Duration::from_millis(400);
 
 /// Well below the second after which a client's kernel tries again: the first try was refused.
-const AT_ONCE: Duration = Duration::from_millis(300);
+pub const AT_ONCE: Duration = Duration::from_millis(300);
 
 /// No such port at any VIP.
 const UNKNOWN: Port = Port {
@@ -100,8 +100,9 @@ fn check_refusals(client: &Pod, service: &Service, tcp: Port, udp: Port) -> Resu
     Ok(())
 }
 
+/// The outcome of what began at `start` is a refusal, and it came at once.
 #[track_caller]
-fn assert_refused<T: std::fmt::Debug>(
+pub fn assert_refused<T: std::fmt::Debug>(
     to: SocketAddr,
     outcome: Result<T, ClientError>,
     start: Instant,
