@@ -3,6 +3,7 @@
 //! `from_workload` runs where a pod's packets enter the host (TC ingress), `to_workload` where they leave it for the pod
 //! (TC egress). Each parses, asks the pipeline for a verdict and carries it out.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod apply;
@@ -22,6 +23,8 @@ mod scratch;
 mod skb;
 #[cfg(target_arch = "bpf")]
 mod sockets;
+#[cfg(target_arch = "bpf")]
+mod verifier;
 
 /// There is nothing to run on the host: the object is built by `cargo xtask build-ebpf`.
 #[cfg(not(target_arch = "bpf"))]

@@ -11,6 +11,7 @@ use lb_common::packet::unreachable::MAX_QUOTED;
 use lb_common::packet::{Octets, OctetsMut};
 
 use crate::scratch::{self, Scratch};
+use crate::verifier;
 
 /// No header that is looked at lies further in: Ethernet, IPv6, extension headers, TCP.
 const MAX_OFFSET: usize = 1023;
@@ -156,7 +157,7 @@ impl Skb {
         if offset > MAX_OFFSET {
             return None;
         }
-        let at = self.data() + offset;
+        let at = verifier::advance::<MAX_OFFSET>(self.data(), offset);
         if at + N > self.data_end() {
             return None;
         }
@@ -182,18 +183,19 @@ impl Octets for Skb {
     // the verifier for every length that it can have.
     #[inline(always)]
     fn sum(&self, offset: usize, len: usize) -> Option<u16> {
-        let len = core::hint::black_box(len) as u32;
-        if len == 0 || len > MAX_QUOTED as u32 {
+        if len == 0 || len > MAX_QUOTED {
             return None;
         }
         // SAFETY: this run's scratch.
         let copy = unsafe { scratch::octets(Scratch::get()?) };
+        let bounded = || verifier::within::<MAX_QUOTED>(len) as u32;
         // SAFETY: the context is valid, the copy has room for `len` octets; the helper checks the offset.
         done(unsafe {
-            helpers::bpf_skb_load_bytes(self.0.cast(), offset as u32, copy.cast(), len)
+            helpers::bpf_skb_load_bytes(self.0.cast(), offset as u32, copy.cast(), bounded())
         })?;
         // SAFETY: `len` octets were just written there.
-        let sum = unsafe { helpers::bpf_csum_diff(core::ptr::null_mut(), 0, copy.cast(), len, 0) };
+        let sum =
+            unsafe { helpers::bpf_csum_diff(core::ptr::null_mut(), 0, copy.cast(), bounded(), 0) };
         if sum < 0 {
             None
         } else {
