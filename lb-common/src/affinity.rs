@@ -38,7 +38,45 @@ impl<A: Address> AffinityKey<A> {
 }
 
 map_type! {
-    /// Value of `affinity_v4` and `affinity_v6`.
+    /// Key of `socket_affinity`: the client where it is a socket, which as a rule has no address yet when it needs a backend. All
+    /// sockets of a network namespace are one client, as they have its addresses.
+    pub struct SocketAffinityKey {
+        netns: u64,
+        service_id: u32,
+        family: u32,
+    }
+}
+
+impl SocketAffinityKey {
+    /// The key of a network namespace, by the kernel's cookie for it, and a service port's endpoints of one family.
+    #[inline(always)]
+    pub fn new<A: Address>(netns: u64, service_id: u32) -> Self {
+        Self {
+            netns,
+            service_id,
+            family: if A::OCTETS == 4 { 4 } else { 6 },
+        }
+    }
+
+    /// The kernel's cookie of the namespace; no other namespace gets the same one before the machine starts anew.
+    pub fn netns(&self) -> u64 {
+        self.netns
+    }
+
+    /// Id of the service port.
+    #[inline(always)]
+    pub fn service_id(&self) -> u32 {
+        self.service_id
+    }
+
+    /// The IP version of the endpoints, 4 or 6.
+    pub fn family(&self) -> u32 {
+        self.family
+    }
+}
+
+map_type! {
+    /// Value of `affinity_v4`, `affinity_v6` and `socket_affinity`.
     pub struct Affinity {
         /// Id of the backend.
         pub backend_id: u32,

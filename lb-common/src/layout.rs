@@ -5,7 +5,7 @@
 /// Version of everything that is pinned. It is part of the pin path, so that programs and agents of different layouts
 /// never meet. Bump it whenever a shared struct, a map's type or the meaning of a field changes: a test holds the
 /// fingerprint of all of them against this number.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// The names of the maps, at most 15 bytes: the kernel cuts longer ones.
 pub mod name {
@@ -41,9 +41,11 @@ pub mod name {
     pub const FRAGMENTS_V6: &str = "fragments_v6";
     /// Which frontends sockets asked for.
     pub const SOCKET_PEERS: &str = "socket_peers";
+    /// Sockets' backends.
+    pub const SOCKET_AFFINITY: &str = "socket_affinity";
 
     /// All of them.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 17] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -58,6 +60,7 @@ pub mod name {
         SERVICES,
         CONFIG,
         SOCKET_PEERS,
+        SOCKET_AFFINITY,
         FRAGMENTS_V4,
         FRAGMENTS_V6,
     ];
@@ -85,8 +88,8 @@ pub mod limit {
     /// First fragments of one family that are remembered. No flag sets it: a record is needed for as long as the fragments of
     /// one datagram follow each other, microseconds as a rule.
     pub const FRAGMENTS: u32 = 8_192;
-    /// Clients of one family whose backend is remembered. A client takes one entry for each service port with session
-    /// affinity.
+    /// Clients of one family whose backend is remembered, and network namespaces whose sockets are one. A client takes one
+    /// entry for each service port with session affinity.
     pub const AFFINITY: u32 = 65_536;
     /// Sockets of which it is remembered which frontend they asked for.
     pub const SOCKETS: u32 = 65_536;
@@ -156,7 +159,7 @@ pub(crate) use map_type;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::affinity::{Affinity, AffinityKey};
+    use crate::affinity::{Affinity, AffinityKey, SocketAffinityKey};
     use crate::fragments::{Fragments, FragmentsKey};
     use crate::socket::{SocketKey, SocketPeer};
     use crate::{backend::Backend, config::Config, conntrack, frontend, service::ServiceName};
@@ -188,6 +191,7 @@ mod tests {
         describe::<AffinityKey<V4>>(&mut layout);
         describe::<AffinityKey<V6>>(&mut layout);
         describe::<Affinity>(&mut layout);
+        describe::<SocketAffinityKey>(&mut layout);
         describe::<ServiceName>(&mut layout);
         describe::<Config>(&mut layout);
         describe::<SocketKey>(&mut layout);
@@ -207,10 +211,10 @@ mod tests {
         });
         assert_eq!(
             (LAYOUT, fingerprint),
-            (2, FINGERPRINT),
+            (3, FINGERPRINT),
             "a shared struct changed: bump layout::LAYOUT and set both numbers of this test\n{layout}"
         );
     }
 
-    const FINGERPRINT: u64 = 5132180308302585462;
+    const FINGERPRINT: u64 = 3202601171883804595;
 }

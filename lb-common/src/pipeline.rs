@@ -224,12 +224,14 @@ fn is_older<D: Dataplane>(dp: &D, tick: u32, seconds: u32, now: u32) -> bool {
 /// wrap makes it.
 #[inline(always)]
 fn age<D: Dataplane>(dp: &D, stamp: u32, now: u32) -> u32 {
+    ticks_since(stamp, now, dp.ticks_per_second())
+}
+
+/// As [`age`]; `second` is so many ticks.
+#[inline(always)]
+fn ticks_since(stamp: u32, now: u32, second: u32) -> u32 {
     let age = now.wrapping_sub(stamp);
-    if age.wrapping_neg() <= dp.ticks_per_second() {
-        0
-    } else {
-        age
-    }
+    if age.wrapping_neg() <= second { 0 } else { age }
 }
 
 /// Records what a packet adds to its flow. Most packets add nothing and write nothing: the stamp is renewed once a

@@ -1,6 +1,7 @@
 //! What is remembered of a socket that was sent to a backend in place of a VIP: which frontend its process asked for.
 //!
-//! The key's address is the backend's, as the kernel knows it for the socket; the value is what the process is shown.
+//! The key's address is the backend's, as the kernel knows it for the socket; the value is what the process is shown. Where
+//! datagrams are to stay with their backend, there is a second entry with the frontend's own address as the key: it says which.
 //! Addresses of both families live in one map, for a socket of IPv6 may well speak IPv4.
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
@@ -97,6 +98,7 @@ map_type! {
         reserved: u16,
         backend_id: u32,
         epoch: u32,
+        last: u32,
     }
 }
 
@@ -110,7 +112,21 @@ impl SocketPeer {
             reserved: 0,
             backend_id,
             epoch,
+            last: 0,
         }
+    }
+
+    /// The same, with a stamp: it is of datagrams, the last of which was sent at this tick.
+    #[inline(always)]
+    pub fn at(mut self, last: u32) -> Self {
+        self.last = last;
+        self
+    }
+
+    /// Tick of the last datagram, renewed once a second.
+    #[inline(always)]
+    pub fn last(&self) -> u32 {
+        self.last
     }
 
     /// What the process is shown.
@@ -123,8 +139,15 @@ impl SocketPeer {
     }
 
     /// Id of the backend.
+    #[inline(always)]
     pub fn backend_id(&self) -> u32 {
         self.backend_id
+    }
+
+    /// The backend's epoch.
+    #[inline(always)]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// Whether the backend is gone: `epoch` is that of the backend which has the id now, if one has (S-51).

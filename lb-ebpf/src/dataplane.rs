@@ -23,7 +23,7 @@ use crate::scratch::{self, Scratch};
 pub(crate) static SECRET: Global<u64> = Global::new(0);
 /// Jiffies in a second. The agent sets it to what the running kernel was built with.
 #[unsafe(no_mangle)]
-static TICKS_PER_SECOND: Global<u32> = Global::new(250);
+pub(crate) static TICKS_PER_SECOND: Global<u32> = Global::new(250);
 
 const BPF_ANY: u64 = 0;
 

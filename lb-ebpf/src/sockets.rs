@@ -10,8 +10,9 @@ use core::marker::PhantomData;
 
 use aya_ebpf::Global;
 use aya_ebpf::btf_maps::LruHashMap;
-use aya_ebpf::helpers::bpf_get_prandom_u32;
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_jiffies64};
 use aya_ebpf::macros::btf_map;
+use lb_common::affinity::{Affinity, SocketAffinityKey};
 use lb_common::backend::Backend;
 use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::layout::limit;
@@ -19,14 +20,17 @@ use lb_common::pipeline::socket::{Scope, Sockets};
 use lb_common::socket::{Mapped, SocketKey, SocketPeer};
 use lb_common::vip_filter;
 
-use crate::dataplane::SECRET;
+use crate::dataplane::{SECRET, TICKS_PER_SECOND};
 use crate::maps::{self, FamilyMaps};
 
 const MAX_SOCKETS: usize = limit::SOCKETS as usize;
+const MAX_AFFINITY: usize = limit::AFFINITY as usize;
 const BPF_ANY: u64 = 0;
 
 #[btf_map(name = "socket_peers")]
 static SOCKET_PEERS: LruHashMap<SocketKey, SocketPeer, MAX_SOCKETS> = LruHashMap::new();
+#[btf_map(name = "socket_affinity")]
+static SOCKET_AFFINITY: LruHashMap<SocketAffinityKey, Affinity, MAX_AFFINITY> = LruHashMap::new();
 
 /// Cookie of the agent's network namespace; 0 where the kernel did not tell it, and the namespace is the machine's first.
 #[unsafe(no_mangle)]
@@ -93,6 +97,29 @@ impl<A: FamilyMaps + Mapped> Sockets for Host<A> {
     #[inline(always)]
     fn forget(&self, key: &SocketKey) {
         let _ = SOCKET_PEERS.remove(key);
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &SocketAffinityKey) -> Option<Affinity> {
+        // SAFETY: copied at once. Of an entry whose memory was given to another key meanwhile, service port and epoch of the
+        // backend tell.
+        unsafe { SOCKET_AFFINITY.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn set_affinity(&self, key: &SocketAffinityKey, affinity: &Affinity) {
+        let _ = SOCKET_AFFINITY.insert(key, affinity, BPF_ANY);
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: a helper without arguments. The low half is enough for every age that is measured.
+        unsafe { bpf_jiffies64() as u32 }
+    }
+
+    #[inline(always)]
+    fn ticks_per_second(&self) -> u32 {
+        TICKS_PER_SECOND.load()
     }
 }
 

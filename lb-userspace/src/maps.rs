@@ -93,6 +93,8 @@ pub trait Maps {
     fn affinity(&self, visit: &mut dyn FnMut(AffinityRow)) -> Result<Walk, MapError>;
     /// How many sockets are remembered.
     fn socket_peers(&self) -> Result<u64, MapError>;
+    /// How many service ports' backends are remembered for the sockets of a network namespace.
+    fn socket_affinity(&self) -> Result<u64, MapError>;
     /// The counters, summed over all CPUs, by the number of their reason.
     fn counters(&self) -> Result<Vec<u64>, MapError>;
     /// How many entries there is room for.

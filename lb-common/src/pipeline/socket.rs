@@ -3,8 +3,13 @@
 //! A socket is sent to the backend itself, so none of its packets is translated and no flow is entered. All that is
 //! remembered is the frontend, for the process to see ([`crate::socket`]).
 
+mod affinity;
+
+use affinity::Course;
+
 use crate::addr::{Endpoint, Port, Protocol};
-use crate::backend::Backend;
+use crate::affinity::{Affinity, SocketAffinityKey};
+use crate::backend::{Backend, BackendState};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::hash;
 use crate::reason::Reason;
@@ -52,6 +57,8 @@ impl Scope {
 pub struct Request<A> {
     /// The kernel's cookie of the socket.
     pub cookie: u64,
+    /// The kernel's cookie of the socket's network namespace.
+    pub netns: u64,
     /// Its protocol.
     pub protocol: Protocol,
     /// The other end.
@@ -107,6 +114,37 @@ pub trait Sockets {
     fn remember(&self, key: &SocketKey, peer: &SocketPeer);
     /// Forgets it.
     fn forget(&self, key: &SocketKey);
+    /// The backend that the sockets of a namespace were given last.
+    fn affinity(&self, key: &SocketAffinityKey) -> Option<Affinity>;
+    /// Remembers which backend they were given.
+    fn set_affinity(&self, key: &SocketAffinityKey, affinity: &Affinity);
+    /// As [`Dataplane::now`](super::Dataplane::now).
+    fn now(&self) -> u32;
+    /// As [`Dataplane::ticks_per_second`](super::Dataplane::ticks_per_second).
+    fn ticks_per_second(&self) -> u32;
+}
+
+/// The backend that a call goes to.
+#[derive(Clone, Copy)]
+struct Given<A> {
+    /// Its id, 0 where there is none.
+    id: u32,
+    /// The backend; meaningless where there is none.
+    backend: Backend<A>,
+}
+
+impl<A: Mapped> Given<A> {
+    #[inline(always)]
+    fn nobody() -> Self {
+        let nowhere = Endpoint {
+            address: bytemuck::Zeroable::zeroed(),
+            port: Port::new(0),
+        };
+        Self {
+            id: 0,
+            backend: Backend::new(nowhere, BackendState::Active, 0, 0),
+        }
+    }
 }
 
 /// Decides where a socket's connection or datagram goes.
@@ -128,11 +166,44 @@ pub fn to_peer<D: Sockets>(
             None => direct(dp, request),
         };
     };
-    let range = frontend.range();
-    if range.len == 0 {
+    if frontend.range().len == 0 {
         return no_backend(&frontend, protocol);
     }
-    let start = start(dp, request, call, frontend.service_id());
+    let mut given = Given::nobody();
+    let mut course = Course::GoesOn;
+    if frontend.affinity_seconds() != 0 {
+        course = affinity::stay(dp, request, call, &frontend, &mut given);
+    }
+    if given.id == 0 {
+        select(
+            dp,
+            start(dp, request, call, &frontend),
+            &frontend,
+            &mut given,
+        );
+    }
+    if given.id == 0 {
+        return verdict(SocketAction::Refuse, Reason::SocketBackendMissing);
+    }
+    if course != Course::GoesOn {
+        affinity::remember(dp, request, call, &frontend, course, &given);
+    }
+    let endpoint = given.backend.endpoint();
+    remember(
+        dp,
+        &SocketKey::new(request.cookie, protocol, &endpoint),
+        &SocketPeer::new(&to, given.id, given.backend.epoch()),
+    );
+    SocketVerdict {
+        to: endpoint,
+        ..verdict(SocketAction::Redirect, Reason::SocketForward)
+    }
+}
+
+/// The first backend that is there, from a number on that, modulo the table's length, is a slot.
+#[inline(always)]
+fn select<D: Sockets>(dp: &D, start: u32, frontend: &Frontend, given: &mut Given<D::Address>) {
+    let range = frontend.range();
     for attempt in 0..ATTEMPTS {
         let slot = range
             .offset
@@ -145,18 +216,9 @@ pub fn to_peer<D: Sockets>(
         if backend.service_id() != frontend.service_id() {
             continue;
         }
-        let endpoint = backend.endpoint();
-        remember(
-            dp,
-            &SocketKey::new(request.cookie, protocol, &endpoint),
-            &SocketPeer::new(&to, id, backend.epoch()),
-        );
-        return SocketVerdict {
-            to: endpoint,
-            ..verdict(SocketAction::Redirect, Reason::SocketForward)
-        };
+        *given = Given { id, backend };
+        return;
     }
-    verdict(SocketAction::Refuse, Reason::SocketBackendMissing)
 }
 
 /// What a process is shown in place of a backend: the frontend that it asked for, none where it spoke to nobody through
@@ -170,12 +232,19 @@ pub fn shown<D: Sockets>(dp: &D, request: &Request<D::Address>) -> Option<Endpoi
 /// Where in the table a call begins.
 ///
 /// A datagram's backend depends on nothing but socket, secret and table, so that datagrams to one frontend stay together
-/// (S-51). A connection begins anywhere: who tries again on the same socket gets another chance.
+/// (S-51). A connection begins anywhere: who tries again on the same socket gets another chance. So does a datagram where its
+/// backend is remembered: a client whose time is over must be able to get another one (S-28).
 #[inline(always)]
-fn start<D: Sockets>(dp: &D, request: &Request<D::Address>, call: Call, service_id: u32) -> u32 {
-    match call {
-        Call::Send => hash::socket_hash(dp.secret(), request.cookie, service_id),
-        Call::Connect | Call::Ask => dp.random(),
+fn start<D: Sockets>(
+    dp: &D,
+    request: &Request<D::Address>,
+    call: Call,
+    frontend: &Frontend,
+) -> u32 {
+    if matches!(call, Call::Send) && frontend.affinity_seconds() == 0 {
+        hash::socket_hash(dp.secret(), request.cookie, frontend.service_id())
+    } else {
+        dp.random()
     }
 }
 

@@ -9,6 +9,16 @@ use lb_common::addr::{Endpoint, Port};
 
 use super::NETNS_COOKIE;
 
+/// The kernel's cookie of the agent's network namespace.
+#[inline(always)]
+pub(super) fn agents_netns() -> u64 {
+    match NETNS_COOKIE.load() {
+        // SAFETY: without a context the helper tells the cookie of the machine's first namespace.
+        0 => unsafe { bpf_get_netns_cookie(core::ptr::null_mut()) },
+        cookie => cookie,
+    }
+}
+
 /// A call that names an address, or is told one.
 #[derive(Clone, Copy)]
 pub(super) struct SockAddr(*mut bpf_sock_addr);
@@ -34,16 +44,11 @@ impl SockAddr {
         unsafe { bpf_get_socket_cookie(self.0.cast()) }
     }
 
-    /// Whether the socket is of the agent's network namespace.
+    /// The kernel's cookie of the socket's network namespace.
     #[inline(always)]
-    pub(super) fn is_in_agents_namespace(self) -> bool {
-        let agents = match NETNS_COOKIE.load() {
-            // SAFETY: without a context the helper tells the cookie of the machine's first namespace.
-            0 => unsafe { bpf_get_netns_cookie(core::ptr::null_mut()) },
-            cookie => cookie,
-        };
+    pub(super) fn netns(self) -> u64 {
         // SAFETY: the helper takes the context of this type of program.
-        agents == unsafe { bpf_get_netns_cookie(self.0.cast()) }
+        unsafe { bpf_get_netns_cookie(self.0.cast()) }
     }
 
     /// Address and port of a call of IPv4.

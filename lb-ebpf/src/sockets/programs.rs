@@ -12,7 +12,7 @@ use lb_common::pipeline::socket::{self, Call, Request, SocketAction};
 use lb_common::reason::Reason;
 use lb_common::socket::{Mapped, unmapped};
 
-use super::address::SockAddr;
+use super::address::{SockAddr, agents_netns};
 use super::{Host, TELLS_ERRORS, scope};
 use crate::maps::{FamilyMaps, count};
 
@@ -75,10 +75,10 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn towards_v4(ctx: SockAddrContext, call: Call) -> i32 {
     let socket = SockAddr::new(ctx.sock_addr);
-    let Some(protocol) = ours(socket, call) else {
+    let Some(served) = ours(socket, call) else {
         return GO_ON;
     };
-    towards(socket, protocol, call, socket.ipv4(), |to| {
+    towards(socket, &served, call, socket.ipv4(), |to| {
         socket.set_ipv4(to)
     })
 }
@@ -86,7 +86,7 @@ fn towards_v4(ctx: SockAddrContext, call: Call) -> i32 {
 #[inline(always)]
 fn towards_v6(ctx: SockAddrContext, call: Call) -> i32 {
     let socket = SockAddr::new(ctx.sock_addr);
-    let Some(protocol) = ours(socket, call) else {
+    let Some(served) = ours(socket, call) else {
         return GO_ON;
     };
     let peer = socket.ipv6();
@@ -96,11 +96,11 @@ fn towards_v6(ctx: SockAddrContext, call: Call) -> i32 {
                 address,
                 port: peer.port,
             };
-            towards(socket, protocol, call, peer, |to| {
+            towards(socket, &served, call, peer, |to| {
                 socket.set_ipv6(&mapped(to))
             })
         }
-        None => towards(socket, protocol, call, peer, |to| socket.set_ipv6(to)),
+        None => towards(socket, &served, call, peer, |to| socket.set_ipv6(to)),
     }
 }
 
@@ -108,16 +108,12 @@ fn towards_v6(ctx: SockAddrContext, call: Call) -> i32 {
 #[inline(always)]
 fn towards<A: FamilyMaps + Mapped>(
     socket: SockAddr,
-    protocol: Protocol,
+    served: &Served,
     call: Call,
     peer: Endpoint<A>,
     redirect: impl Fn(&Endpoint<A>),
 ) -> i32 {
-    let request = Request {
-        cookie: socket.cookie(),
-        protocol,
-        peer,
-    };
+    let request = served.request(socket, peer);
     let verdict = socket::to_peer(&Host::<A>(PhantomData), &request, call);
     // No program of a device counts these reasons, so that none adds to one in the middle of an addition here. Two processes
     // of one CPU may, at worst a call is not counted.
@@ -139,8 +135,8 @@ fn towards<A: FamilyMaps + Mapped>(
 #[inline(always)]
 fn show_v4(ctx: SockAddrContext) -> i32 {
     let socket = SockAddr::new(ctx.sock_addr);
-    if let Some(protocol) = ours(socket, Call::Ask)
-        && let Some(frontend) = shown(socket, protocol, socket.ipv4())
+    if let Some(served) = ours(socket, Call::Ask)
+        && let Some(frontend) = shown(socket, &served, socket.ipv4())
     {
         socket.set_ipv4(&frontend);
     }
@@ -151,8 +147,8 @@ fn show_v4(ctx: SockAddrContext) -> i32 {
 fn show_v6(ctx: SockAddrContext) -> i32 {
     let socket = SockAddr::new(ctx.sock_addr);
     // Both families are remembered as they are shown here.
-    if let Some(protocol) = ours(socket, Call::Ask)
-        && let Some(frontend) = shown(socket, protocol, socket.ipv6())
+    if let Some(served) = ours(socket, Call::Ask)
+        && let Some(frontend) = shown(socket, &served, socket.ipv6())
     {
         socket.set_ipv6(&frontend);
     }
@@ -162,20 +158,34 @@ fn show_v6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn shown<A: FamilyMaps + Mapped>(
     socket: SockAddr,
-    protocol: Protocol,
+    served: &Served,
     peer: Endpoint<A>,
 ) -> Option<Endpoint<A>> {
-    let request = Request {
-        cookie: socket.cookie(),
-        protocol,
-        peer,
-    };
+    let request = served.request(socket, peer);
     socket::shown(&Host::<A>(PhantomData), &request)
 }
 
-/// The protocol of a socket that is served.
+/// A socket that is served.
+struct Served {
+    protocol: Protocol,
+    netns: u64,
+}
+
+impl Served {
+    #[inline(always)]
+    fn request<A>(&self, socket: SockAddr, peer: Endpoint<A>) -> Request<A> {
+        Request {
+            cookie: socket.cookie(),
+            netns: self.netns,
+            protocol: self.protocol,
+            peer,
+        }
+    }
+}
+
+/// The socket, if it is served.
 #[inline(always)]
-fn ours(socket: SockAddr, call: Call) -> Option<Protocol> {
+fn ours(socket: SockAddr, call: Call) -> Option<Served> {
     const TCP: u32 = Protocol::Tcp as u32;
     const UDP: u32 = Protocol::Udp as u32;
     let protocol = match socket.protocol() {
@@ -183,9 +193,10 @@ fn ours(socket: SockAddr, call: Call) -> Option<Protocol> {
         UDP => Protocol::Udp,
         _ => return None,
     };
+    let netns = socket.netns();
     scope()
-        .covers(socket.is_in_agents_namespace(), call, protocol)
-        .then_some(protocol)
+        .covers(netns == agents_netns(), call, protocol)
+        .then_some(Served { protocol, netns })
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, PerCpuArray};
-use lb_common::affinity::{Affinity, AffinityKey};
+use lb_common::affinity::{Affinity, AffinityKey, SocketAffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
@@ -49,6 +49,7 @@ pub struct BpfMaps {
     counters: PerCpuArray<MapData, u64>,
     config: Array<MapData, Wire<Config>>,
     socket_peers: Table<SocketKey, SocketPeer>,
+    socket_affinity: Table<SocketAffinityKey, Affinity>,
 }
 
 impl BpfMaps {
@@ -73,6 +74,7 @@ impl BpfMaps {
             counters: pins.typed(name::COUNTERS, |data| Map::PerCpuArray(data).try_into())?,
             config: pins.typed(name::CONFIG, |data| Map::Array(data).try_into())?,
             socket_peers: pins.table(name::SOCKET_PEERS)?,
+            socket_affinity: pins.table(name::SOCKET_AFFINITY)?,
         };
         // Nobody reads these here, but what has another shape is of another version.
         pins.table::<FragmentsKey<V4>, Fragments<V4>>(name::FRAGMENTS_V4)?;
@@ -188,6 +190,12 @@ impl Maps for BpfMaps {
         Ok(rows)
     }
 
+    fn socket_affinity(&self) -> Result<u64, MapError> {
+        let mut rows = 0;
+        let _ = self.socket_affinity.walk(&mut |_, _| rows += 1)?;
+        Ok(rows)
+    }
+
     fn counters(&self) -> Result<Vec<u64>, MapError> {
         (0..reason::COUNT)
             .map(|index| match self.counters.get(&index, 0) {
@@ -216,7 +224,8 @@ impl Maps for BpfMaps {
             affinity: self
                 .affinity_v4
                 .max_entries()
-                .min(self.affinity_v6.max_entries()),
+                .min(self.affinity_v6.max_entries())
+                .min(self.socket_affinity.max_entries()),
             sockets: self.socket_peers.max_entries(),
         }
     }

@@ -206,6 +206,10 @@ impl Maps for Memory {
         Ok(0)
     }
 
+    fn socket_affinity(&self) -> Result<u64, MapError> {
+        Ok(0)
+    }
+
     fn counters(&self) -> Result<Vec<u64>, MapError> {
         Ok(self.counters.clone())
     }

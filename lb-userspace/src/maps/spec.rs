@@ -4,7 +4,7 @@
 mod limits;
 mod shape;
 
-use lb_common::affinity::{Affinity, AffinityKey};
+use lb_common::affinity::{Affinity, AffinityKey, SocketAffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
@@ -72,7 +72,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 16] {
+pub fn all(limits: &Limits) -> [MapSpec; 17] {
     let id = size::<u32>();
     [
         hash(
@@ -147,6 +147,12 @@ pub fn all(limits: &Limits) -> [MapSpec; 16] {
             size::<SocketKey>(),
             size::<SocketPeer>(),
             limits.sockets,
+        ),
+        lru(
+            name::SOCKET_AFFINITY,
+            size::<SocketAffinityKey>(),
+            size::<Affinity>(),
+            limits.affinity,
         ),
         fragments::<V4>(name::FRAGMENTS_V4),
         fragments::<V6>(name::FRAGMENTS_V6),

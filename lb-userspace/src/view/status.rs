@@ -222,6 +222,12 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             limits.sockets,
             Some("--max-sockets"),
         ),
+        (
+            name::SOCKET_AFFINITY,
+            maps.socket_affinity()?,
+            limits.affinity,
+            affinity_flag,
+        ),
     ];
     let view = |(map, used, max, flag)| {
         let lru = [
@@ -230,6 +236,7 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             name::AFFINITY_V4,
             name::AFFINITY_V6,
             name::SOCKET_PEERS,
+            name::SOCKET_AFFINITY,
         ];
         let forgets_unused = lru.contains(&map);
         FillView {

@@ -87,24 +87,25 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
     assert_eq!(
         status.to_string(),
         "\
-layout      v2
+layout      v3
 agent       running, process 77, started 2026-01-01T00:00:00Z
 desired     written 3 times, last 2026-01-01T00:00:10Z
 sockets     host, 8 of 8 programs attached
 
-MAP           USED  ENTRIES
-frontends_v4     4        5  nearly full: raise --max-frontends
-frontends_v6     0        5
-slots            5      100
-backends_v4      3       10
-backends_v6      0       10
-conntrack_v4   100      100  full: forgets the longest unused
-conntrack_v6     0      100
-affinity_v4      0      100
-affinity_v6      0      100
-vip_filter       1   524288
-services         2       10
-socket_peers     0      100
+MAP              USED  ENTRIES
+frontends_v4        4        5  nearly full: raise --max-frontends
+frontends_v6        0        5
+slots               5      100
+backends_v4         3       10
+backends_v6         0       10
+conntrack_v4      100      100  full: forgets the longest unused
+conntrack_v6        0      100
+affinity_v4         0      100
+affinity_v6         0      100
+vip_filter          1   524288
+services            2       10
+socket_peers        0      100
+socket_affinity     0      100
 
 DEVICE   IFINDEX  INGRESS  EGRESS
 vetha          9  tcx      tcx

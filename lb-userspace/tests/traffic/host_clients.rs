@@ -2,6 +2,7 @@
 //!
 //! Here a process of the node is a thread in the node's network namespace and in a control group of the test's own.
 
+mod affinity;
 mod datagrams;
 mod lifetime;
 mod pods;

@@ -1,5 +1,7 @@
 //! Where sockets are sent, over maps in memory.
 
+mod affinity;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,12 +12,15 @@ use crate::testing::strategies::{Family, on_both_families};
 use crate::testing::{MemoryDataplane, Random};
 
 const SERVICE: u32 = 7;
+/// The cookie of the node's network namespace.
+const NODE: u64 = 1;
 
 /// The tables of a data plane in memory, and what is remembered of sockets.
 struct World<A> {
     tables: MemoryDataplane<A>,
     peers: RefCell<HashMap<SocketKey, SocketPeer>>,
     written: Cell<u32>,
+    affinity: RefCell<HashMap<SocketAffinityKey, Affinity>>,
     random: RefCell<Random>,
 }
 
@@ -26,6 +31,7 @@ impl<A: Family> World<A> {
             tables: MemoryDataplane::new(),
             peers: RefCell::default(),
             written: Cell::new(0),
+            affinity: RefCell::default(),
             random: RefCell::new(Random::new(1)),
         };
         world.serve(protocol, 1..=pods);
@@ -87,11 +93,24 @@ impl<A: Family> Sockets for World<A> {
     fn forget(&self, key: &SocketKey) {
         self.peers.borrow_mut().remove(key);
     }
+    fn affinity(&self, key: &SocketAffinityKey) -> Option<Affinity> {
+        self.affinity.borrow().get(key).copied()
+    }
+    fn set_affinity(&self, key: &SocketAffinityKey, affinity: &Affinity) {
+        self.affinity.borrow_mut().insert(*key, *affinity);
+    }
+    fn now(&self) -> u32 {
+        Dataplane::now(&self.tables)
+    }
+    fn ticks_per_second(&self) -> u32 {
+        Dataplane::ticks_per_second(&self.tables)
+    }
 }
 
 fn request<A>(cookie: u64, protocol: Protocol, peer: Endpoint<A>) -> Request<A> {
     Request {
         cookie,
+        netns: NODE,
         protocol,
         peer,
     }

@@ -163,7 +163,7 @@ fn a_connected_socket_is_ended_by_the_next_agent_too() -> Result<()> {
 }
 
 /// Sends a question, and returns who answered what.
-fn ask(socket: &UdpSocket, to: SocketAddr, question: &str) -> Result<(SocketAddr, String)> {
+pub fn ask(socket: &UdpSocket, to: SocketAddr, question: &str) -> Result<(SocketAddr, String)> {
     socket
         .send_to(question.as_bytes(), to)
         .with_context(|| format!("to {to}"))?;
