@@ -100,6 +100,13 @@ impl<A: Address> Fragments<A> {
     pub fn decided_at(&self) -> u32 {
         self.decided_at
     }
+
+    /// The same record of a first fragment at another tick.
+    #[inline(always)]
+    pub fn as_of(mut self, tick: u32) -> Self {
+        self.decided_at = tick;
+        self
+    }
 }
 
 /// Both differ from 0, which is an entry that nobody wrote.

@@ -6,15 +6,20 @@ pub mod frame;
 pub mod icmp;
 pub mod l4;
 pub mod memory;
+pub mod mutate;
+pub mod populated;
 pub mod random;
 pub mod refuse;
 pub mod reset;
 #[cfg(test)]
 pub(crate) mod strategies;
+pub mod traffic;
 
 pub use address::{Numbered, v4, v6};
 pub use frame::{Extension, Frame, Ip, Part};
 pub use l4::L4;
 pub use memory::MemoryDataplane;
+pub use populated::Populated;
 pub use random::Random;
 pub use refuse::{Refuse, refuse};
+pub use traffic::{Sent, Traffic};

@@ -33,6 +33,8 @@ pub struct MemoryDataplane<A> {
     pub fragments: RefCell<HashMap<FragmentsKey<A>, Fragments<A>>>,
     /// The clock, in ticks.
     pub now: Cell<u32>,
+    /// Ticks of the clock in a second.
+    pub ticks_per_second: u32,
     next_id: u32,
 }
 
@@ -125,7 +127,7 @@ impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
     }
 
     fn ticks_per_second(&self) -> u32 {
-        250
+        self.ticks_per_second
     }
 
     fn secret(&self) -> u64 {
@@ -149,17 +151,15 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
             fragments: RefCell::default(),
             // Close to the wrap of the clock, so that every test crosses it or comes near.
             now: Cell::new(u32::MAX - 100),
+            ticks_per_second: 250,
             next_id: 0,
         }
     }
 
     /// Lets time pass.
     pub fn advance(&self, seconds: u32) {
-        self.now.set(
-            self.now
-                .get()
-                .wrapping_add(seconds * self.ticks_per_second()),
-        );
+        self.now
+            .set(self.now.get().wrapping_add(seconds * self.ticks_per_second));
     }
 
     /// Adds or replaces a service port with these endpoints, all of them active, and returns the backends' ids. What the

@@ -4,7 +4,7 @@
 
 use super::frame::{Extension, Frame, Part};
 use super::l4::L4;
-use crate::packet::{ETHERNET, Parse};
+use crate::packet::Parse;
 
 /// A source of numbers (splitmix64).
 #[derive(Clone, Debug)]
@@ -66,27 +66,6 @@ impl Random {
             });
         }
         frame
-    }
-
-    /// Changes one thing of a frame: an octet of its headers, its length, or a length or kind that a header claims.
-    pub fn mutate(&mut self, frame: &mut Vec<u8>) {
-        let headers = frame.len().min(ETHERNET + 80);
-        match self.below(4) {
-            0 => {
-                let at = ETHERNET + self.below(headers - ETHERNET);
-                frame[at] = self.number() as u8;
-            }
-            1 => frame.truncate(ETHERNET + 1 + self.below(frame.len() - ETHERNET)),
-            2 => {
-                let padding = 1 + self.below(64);
-                frame.extend(self.octets(padding));
-            }
-            // Version, lengths, fragment, protocol, next header: the first octets of either IP header.
-            _ => {
-                let at = (ETHERNET + self.below(10)).min(frame.len() - 1);
-                frame[at] = self.pick(&[0, 1, 0x20, 0x40, 0x45, 0x60, 6, 17, 43, 44, 51, 60, 0xff]);
-            }
-        }
     }
 
     fn transport(&mut self, source: u16, destination: u16) -> L4 {

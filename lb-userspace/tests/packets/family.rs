@@ -15,6 +15,7 @@ pub trait Family: Refuse + Numbered + Hash + Debug + Send + 'static {
     const BACKENDS: &'static str;
     const CONNTRACK: &'static str;
     const AFFINITY: &'static str;
+    const FRAGMENTS: &'static str;
 
     /// Length of the shortest frame of the family on which the kernel runs a program (`net/bpf/test_run.c`): one with a
     /// whole IP header. What is shorter can be tested in memory only.
@@ -26,6 +27,7 @@ impl Family for [u8; 4] {
     const BACKENDS: &'static str = name::BACKENDS_V4;
     const CONNTRACK: &'static str = name::CONNTRACK_V4;
     const AFFINITY: &'static str = name::AFFINITY_V4;
+    const FRAGMENTS: &'static str = name::FRAGMENTS_V4;
 }
 
 impl Family for [u8; 16] {
@@ -33,6 +35,7 @@ impl Family for [u8; 16] {
     const BACKENDS: &'static str = name::BACKENDS_V6;
     const CONNTRACK: &'static str = name::CONNTRACK_V6;
     const AFFINITY: &'static str = name::AFFINITY_V6;
+    const FRAGMENTS: &'static str = name::FRAGMENTS_V6;
 }
 
 /// Runs one generic check for each family, as a test named after the check.

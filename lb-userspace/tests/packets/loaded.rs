@@ -1,6 +1,7 @@
 //! The object in the kernel, with maps of its own that are filled from a data plane in memory.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
@@ -79,13 +80,22 @@ impl Loaded {
     /// # Errors
     /// Without root or the object, and if the kernel refuses it.
     pub fn new() -> Result<Self> {
+        Self::with_ticks(Ticks::of_kernel()?.per_second())
+    }
+
+    /// As [`Loaded::new`], for programs that take so many ticks of their clock for a second.
+    ///
+    /// # Errors
+    /// As for [`Loaded::new`].
+    pub fn with_ticks(ticks_per_second: u32) -> Result<Self> {
         Sandbox::current()?;
         let secret = MemoryDataplane::<[u8; 4]>::new().secret();
-        let ticks_per_second = Ticks::of_kernel()?.per_second();
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(name::SLOTS, 4_096)
             .map_max_entries(name::CONNTRACK_V4, 65_536)
             .map_max_entries(name::CONNTRACK_V6, 65_536)
+            .map_max_entries(name::FRAGMENTS_V4, 65_536)
+            .map_max_entries(name::FRAGMENTS_V6, 65_536)
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
             .load(object::embedded()?)
@@ -146,10 +156,7 @@ impl Loaded {
     pub fn flows<A: Family>(
         &mut self,
     ) -> Result<std::collections::HashMap<ConntrackKey<A>, Flow<A>>> {
-        let flows: HashMap<_, Wire<ConntrackKey<A>>, Wire<Flow<A>>> =
-            self.map(A::CONNTRACK)?.try_into()?;
-        let rows = flows.iter().map(|row| row.map(|(k, v)| (k.0, v.0)));
-        Ok(rows.collect::<Result<_, _>>()?)
+        self.rows(A::CONNTRACK)
     }
 
     /// Which backends the clients of one family have.
@@ -159,10 +166,37 @@ impl Loaded {
     pub fn affinity<A: Family>(
         &mut self,
     ) -> Result<std::collections::HashMap<AffinityKey<A>, Affinity>> {
-        let rows: HashMap<_, Wire<AffinityKey<A>>, Wire<Affinity>> =
-            self.map(A::AFFINITY)?.try_into()?;
+        self.rows(A::AFFINITY)
+    }
+
+    /// The rows of a map, by their keys.
+    ///
+    /// # Errors
+    /// If the map can't be read, or holds no such keys and values.
+    pub fn rows<K, V>(&mut self, map: &str) -> Result<std::collections::HashMap<K, V>>
+    where
+        K: Copy + Eq + Hash + 'static,
+        V: Copy + 'static,
+    {
+        let rows: HashMap<_, Wire<K>, Wire<V>> = self.map(map)?.try_into()?;
         let rows = rows.iter().map(|row| row.map(|(k, v)| (k.0, v.0)));
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Makes these the rows of a map.
+    ///
+    /// # Errors
+    /// If the kernel refuses a write, or the map holds no such keys and values.
+    pub fn set_rows<K, V>(
+        &mut self,
+        map: &str,
+        rows: &std::collections::HashMap<K, V>,
+    ) -> Result<()>
+    where
+        K: Copy + Eq + Hash + 'static,
+        V: Copy + 'static,
+    {
+        replace(self.map(map)?, rows)
     }
 
     /// Empties the flow table of one family.
@@ -170,7 +204,7 @@ impl Loaded {
     /// # Errors
     /// If the kernel refuses a write.
     pub fn forget_flows<A: Family>(&mut self) -> Result<()> {
-        replace::<ConntrackKey<A>, Flow<A>>(self.map(A::CONNTRACK)?, &Default::default())
+        self.set_rows::<ConntrackKey<A>, Flow<A>>(A::CONNTRACK, &Default::default())
     }
 
     /// Runs a program on a frame.
@@ -238,7 +272,7 @@ impl Loaded {
 
 fn replace<K, V>(map: &mut Map, rows: &std::collections::HashMap<K, V>) -> Result<()>
 where
-    K: Copy + Eq + std::hash::Hash + 'static,
+    K: Copy + Eq + Hash + 'static,
     V: Copy + 'static,
 {
     let mut map: HashMap<_, Wire<K>, Wire<V>> = map.try_into()?;
