@@ -13,7 +13,11 @@ use crate::{
 /// Those of the first check that fails.
 pub fn run() -> Result<()> {
     step("check formatting", || {
-        execute(workspace::cargo().args(["fmt", "--all", "--check"]))
+        execute(workspace::cargo().args(["fmt", "--all", "--check"]))?;
+        let fuzz = workspace::fuzz_crate().join("Cargo.toml");
+        let mut cargo = workspace::cargo();
+        cargo.args(["fmt", "--check", "--manifest-path"]).arg(fuzz);
+        execute(&mut cargo)
     })?;
     step("check lints (a minute or two the first time)", || {
         execute(workspace::cargo().args([

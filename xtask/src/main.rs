@@ -5,6 +5,7 @@ mod build_ebpf;
 mod ci;
 mod cluster;
 mod demo;
+mod fuzz;
 mod setup;
 mod step;
 mod test;
@@ -36,6 +37,8 @@ enum Verb {
     Cluster(cluster::Options),
     /// Run every level of tests, or only the named ones
     Test(test::Options),
+    /// Look for octets that break what must hold of any, on the host and in the kernel
+    Fuzz(fuzz::Options),
     /// Measure the data plane beside kube-proxy
     Bench(bench::Options),
     /// Check formatting and lints, then run every level of tests
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Cluster(options) => cluster::run(&options),
         Verb::Test(options) => test::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Ci => ci::run(),
         Verb::Setup(options) => setup::run(&options),

@@ -10,13 +10,13 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
-    build_ebpf, cluster,
+    build_ebpf, cluster, fuzz,
     setup::{self, tools},
     step::{run as execute, step},
     workspace,
 };
 use level::Level;
-use tally::Tally;
+pub use tally::Tally;
 
 /// What `cargo xtask test` takes.
 #[derive(Args, Default)]
@@ -91,15 +91,13 @@ fn prepare(levels: &[Level]) -> Result<()> {
 fn run_level(level: Level) -> Report {
     println!("\n##### {}: {} #####", level.name(), level.about());
     let start = Instant::now();
-    let mut tally = Tally::default();
-    let mut failures = Vec::new();
-    for arguments in level.commands() {
-        let mut cargo = workspace::cargo();
-        cargo.args(["test", "--no-fail-fast"]).args(*arguments);
-        if let Err(error) = tally.run(&mut cargo, &mut std::io::stdout().lock()) {
-            failures.push(format!("{error:#}"));
-        }
-    }
+    let (tally, mut failures) = match level {
+        Level::Fuzz => fuzz::brief().unwrap_or_else(|error| {
+            let failures = vec![format!("{error:#}")];
+            (Tally::default(), failures)
+        }),
+        _ => run_commands(level),
+    };
     if failures.is_empty() && tally.passed == 0 {
         failures.push("no test ran".into());
     }
@@ -110,6 +108,20 @@ fn run_level(level: Level) -> Report {
         failure,
         took: start.elapsed(),
     }
+}
+
+/// The results of a level that is cargo tests, and what went wrong.
+fn run_commands(level: Level) -> (Tally, Vec<String>) {
+    let mut tally = Tally::default();
+    let mut failures = Vec::new();
+    for arguments in level.commands() {
+        let mut cargo = workspace::cargo();
+        cargo.args(["test", "--no-fail-fast"]).args(*arguments);
+        if let Err(error) = tally.run(&mut cargo, &mut std::io::stdout().lock()) {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    (tally, failures)
 }
 
 fn print_summary(reports: &[Report]) {

@@ -27,6 +27,16 @@ pub fn bpf_linker_root() -> PathBuf {
     root().join("target/bpf-linker")
 }
 
+/// The crate of libFuzzer's targets, a workspace of its own.
+pub fn fuzz_crate() -> PathBuf {
+    root().join("lb-common/fuzz")
+}
+
+/// Cargo's own folder for libFuzzer's targets, which are instrumented; their inputs and logs are below it.
+pub fn fuzz_dir() -> PathBuf {
+    root().join("target/fuzz")
+}
+
 /// The cargo that started this program, in the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -52,6 +52,9 @@ pub const SERVERS: &[Tool] = &[
     Tool::program("dnsmasq", "dnsmasq-base"),
 ];
 
+/// To build libFuzzer, which is C++.
+pub const FUZZ: &[Tool] = &[Tool::program("c++", "g++")];
+
 /// What kube-proxy calls, and what measures.
 pub const BENCH: &[Tool] = &[
     Tool::program("nft", "nftables"),

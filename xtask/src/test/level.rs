@@ -7,6 +7,8 @@ use clap::ValueEnum;
 pub enum Level {
     /// Unit and property tests; no root, no kernel
     Host,
+    /// Any octets at all through the decisions, looked for by libFuzzer; no root, no kernel
+    Fuzz,
     /// Manifests in, map dumps out, on in-memory and on real maps
     Scenarios,
     /// Loading, pinning and attaching; single packets through the loaded programs (BPF_PROG_TEST_RUN)
@@ -36,6 +38,7 @@ impl Level {
     pub fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
+            Self::Fuzz => "fuzz",
             Self::Scenarios => "scenarios",
             Self::Packets => "packets",
             Self::Traffic => "traffic",
@@ -48,6 +51,7 @@ impl Level {
     pub fn about(self) -> &'static str {
         match self {
             Self::Host => "unit and property tests",
+            Self::Fuzz => "any octets at all through the decisions",
             Self::Scenarios => "manifests in, map dumps out",
             Self::Packets => "the programs in the kernel, single packets through them",
             Self::Traffic => "real connections in network namespaces",
@@ -58,7 +62,7 @@ impl Level {
 
     /// Whether it loads programs or makes namespaces.
     pub fn needs_root(self) -> bool {
-        self != Self::Host
+        !matches!(self, Self::Host | Self::Fuzz)
     }
 
     /// Whether it needs the programs of a Kubernetes control plane.
@@ -66,13 +70,14 @@ impl Level {
         matches!(self, Self::Cluster | Self::Conformance)
     }
 
-    /// What follows `cargo test`, one entry per command.
+    /// What follows `cargo test`, one entry per command; nothing for a level that is no cargo test.
     pub fn commands(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Host => &[
                 &["--workspace", "--exclude", "lab", "--lib", "--bins"],
                 &["--workspace", "--doc"],
             ],
+            Self::Fuzz => &[],
             Self::Scenarios => &[&["--workspace", "--test", "scenarios"]],
             Self::Packets => &[
                 &["--workspace", "--test", "datapath"],
@@ -98,6 +103,7 @@ mod tests {
             selected(&[]),
             [
                 Level::Host,
+                Level::Fuzz,
                 Level::Scenarios,
                 Level::Packets,
                 Level::Traffic,

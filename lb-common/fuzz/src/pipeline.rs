@@ -1,0 +1,212 @@
+//! The pipeline: any packets, one after the other, through a data plane with services of every shape. A packet that passes or
+//! goes nowhere keeps its octets; of one that is rewritten nothing else changes, its checksums stay right, and the reverse
+//! rewrite gives it back; every flow can be found from both sides.
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use lb_common::conntrack::{Direction, Flow, FlowTable as _};
+use lb_common::packet::{self, ETHERNET, Packet, Transport};
+use lb_common::pipeline::{Action, Verdict};
+use lb_common::reason::Reason;
+use lb_common::rewrite::{self, Rewrite, Side};
+use lb_common::testing::{Frame, Numbered, Populated, Refuse, refuse};
+
+use crate::changes::Changes;
+use crate::script::{self, Step};
+use crate::sums::{self, Sums};
+use crate::{IPV4, IPV6, ethertype, related};
+
+/// An address family.
+pub trait Family: Refuse + Numbered + Hash + Debug {}
+impl Family for [u8; 4] {}
+impl Family for [u8; 16] {}
+
+/// Both families' data planes.
+pub struct World {
+    /// IPv4.
+    pub v4: Populated<[u8; 4]>,
+    /// IPv6.
+    pub v6: Populated<[u8; 16]>,
+    /// The octets of [`related::opening`] in both families.
+    openings: Vec<Vec<u8>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let v4 = Populated::default();
+        let v6 = Populated::new(v4.dp.slots.clone());
+        let mut openings = Vec::new();
+        openings.extend(related::opening::<[u8; 4]>().iter().map(Frame::build));
+        openings.extend(related::opening::<[u8; 16]>().iter().map(Frame::build));
+        Self { v4, v6, openings }
+    }
+
+    /// Sends the first packets of the flows that an error may be about.
+    pub fn open(&self) {
+        for frame in &self.openings {
+            run(self, Direction::FromClient, frame);
+        }
+    }
+
+    /// Runs a check in a world in which nothing was learnt yet.
+    pub fn with_fresh(check: impl FnOnce(&Self)) {
+        // To make one takes longer than to use it.
+        thread_local!(static WORLD: RefCell<World> = RefCell::new(World::new()));
+        WORLD.with_borrow(|world| {
+            forget(&world.v4);
+            forget(&world.v6);
+            check(world);
+        });
+    }
+}
+
+fn forget<A: Family>(populated: &Populated<A>) {
+    let dp = &populated.dp;
+    dp.flows.entries.borrow_mut().clear();
+    dp.affinity.borrow_mut().clear();
+    dp.fragments.borrow_mut().clear();
+    dp.now.set(u32::MAX - 100);
+}
+
+/// Runs any packets.
+pub fn check(input: &[u8]) {
+    World::with_fresh(|world| {
+        for step in script::read(input) {
+            match step {
+                Step::Wait(seconds) => {
+                    world.v4.dp.advance(seconds);
+                    world.v6.dp.advance(seconds);
+                }
+                Step::Packet(direction, frame) => {
+                    run(world, direction, frame);
+                }
+            }
+        }
+        whole(&world.v4);
+        whole(&world.v6);
+    });
+}
+
+/// Runs one packet, and returns what became of it.
+pub fn run(world: &World, direction: Direction, frame: &[u8]) -> Vec<u8> {
+    match ethertype(frame) {
+        Some(IPV4) => run_in(&world.v4, direction, frame),
+        Some(IPV6) => run_in(&world.v6, direction, frame),
+        _ => frame.to_vec(),
+    }
+}
+
+fn run_in<A: Family>(populated: &Populated<A>, direction: Direction, before: &[u8]) -> Vec<u8> {
+    let mut after = before.to_vec();
+    let verdict = match direction {
+        Direction::FromClient => populated.dp.send(&mut after),
+        Direction::FromBackend => populated.dp.receive(&mut after),
+    };
+    let Ok(packet) = packet::parse::<A>(before, ETHERNET) else {
+        assert_eq!(
+            (verdict.action, verdict.reason),
+            (Action::Pass, Reason::Malformed)
+        );
+        assert_eq!(before, after, "malformed, and changed");
+        return after;
+    };
+    if verdict.reason == Reason::IcmpError {
+        related::check_changed(before, &after, &packet);
+        return after;
+    }
+    match verdict.action {
+        Action::Rewrite => check_rewritten(before, &after, &packet, &verdict),
+        Action::Pass | Action::Drop | Action::Reject => assert_eq!(before, after, "{verdict:?}"),
+        Action::Relate => panic!("{verdict:?} is for the pipeline alone"),
+    }
+    if verdict.action == Action::Reject {
+        check_refused(before, &packet);
+    }
+    after
+}
+
+fn check_rewritten<A: Family>(
+    before: &[u8],
+    after: &[u8],
+    packet: &Packet<A>,
+    verdict: &Verdict<A>,
+) {
+    let Rewrite { side, to } = verdict.rewrite;
+    let edits = verdict.rewrite.edits(packet).expect("it has edits");
+    let mut allowed = vec![(edits.address_at, edits.address_at + A::OCTETS)];
+    let mut checksums = Vec::new();
+    checksums.extend(edits.ip_checksum_at);
+    if edits.has_transport {
+        allowed.push((edits.transport.port_at, edits.transport.port_at + 2));
+        checksums.push(edits.transport.checksum_at);
+    }
+    allowed.extend(checksums.iter().map(|at| (*at, at + 2)));
+    Changes::new(before, after).assert_only(&allowed);
+
+    let now = packet::parse::<A>(after, ETHERNET).expect("it parsed before");
+    let mut expected = *packet;
+    let (address, ports) = match side {
+        Side::Source => (&mut expected.source, 0),
+        Side::Destination => (&mut expected.destination, 1),
+    };
+    let old_address = std::mem::replace(address, to.address);
+    let mut old_port = to.port;
+    if let Transport::Tcp(both, _) | Transport::Udp(both) = &mut expected.transport {
+        let port = [&mut both.source, &mut both.destination];
+        for (i, port) in port.into_iter().enumerate().filter(|(i, _)| *i == ports) {
+            debug_assert_eq!(i, ports);
+            old_port = std::mem::replace(port, to.port);
+        }
+    }
+    assert_eq!(now, expected, "{verdict:?}");
+    Sums::of(after, &now).assert_kept(Sums::of(before, packet));
+
+    let back = Rewrite {
+        side,
+        to: lb_common::addr::Endpoint {
+            address: old_address,
+            port: old_port,
+        },
+    };
+    let mut again = after.to_vec();
+    rewrite::apply(&mut again, &now, &back);
+    Changes::new(before, &again).assert_none(&checksums);
+}
+
+/// The answer to a refused packet is a packet itself, from its destination to its source.
+fn check_refused<A: Family>(refused: &[u8], packet: &Packet<A>) {
+    let Some(answer) = refuse(refused, packet) else {
+        return;
+    };
+    assert_eq!(answer[..6], refused[6..12]);
+    assert_eq!(answer[6..12], refused[..6]);
+    let parsed = packet::parse::<A>(&answer[..], ETHERNET).expect("an answer parses");
+    assert_eq!(
+        (parsed.source, parsed.destination),
+        (packet.destination, packet.source)
+    );
+    assert_eq!(parsed.l4 + parsed.l4_len, answer.len());
+    assert_ne!(
+        sums::header::<A>(&answer, parsed.l3, parsed.l4),
+        Some(false)
+    );
+    match parsed.transport {
+        Transport::IcmpError => {}
+        Transport::Tcp(_, flags) => assert!(flags.rst()),
+        _ => panic!("{parsed:?} answers {packet:?}"),
+    }
+}
+
+/// Each flow is found from both sides, and both say the same.
+fn whole<A: Family>(populated: &Populated<A>) {
+    let flows = &populated.dp.flows;
+    for (key, flow) in flows.entries.borrow().iter() {
+        for side in [flow.from_client(), flow.from_backend()] {
+            let mut other = Flow::empty();
+            assert!(flows.find(&side, &mut other), "no {side:?} for {key:?}");
+            assert_eq!(other, *flow, "{side:?} beside {key:?}");
+        }
+    }
+}
