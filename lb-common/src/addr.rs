@@ -56,7 +56,7 @@ impl Address for [u8; 16] {
     }
 }
 
-/// A TCP or UDP port. Made from host order by [`Port::new`], from a packet's octets by [`Port::from_network`]: a
+/// A port of TCP, UDP or SCTP. Made from host order by [`Port::new`], from a packet's octets by [`Port::from_network`]: a
 /// forgotten conversion does not compile.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Port(u16);
@@ -104,9 +104,14 @@ pub enum Protocol {
     Tcp = 6,
     /// UDP.
     Udp = 17,
+    /// SCTP.
+    Sctp = 132,
 }
 
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
     /// IANA's protocol number.
     #[inline(always)]
     pub const fn number(self) -> u8 {
@@ -118,6 +123,7 @@ impl Protocol {
         match number {
             6 => Some(Self::Tcp),
             17 => Some(Self::Udp),
+            132 => Some(Self::Sctp),
             _ => None,
         }
     }
@@ -127,6 +133,7 @@ impl Protocol {
         match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
         }
     }
 }

@@ -117,10 +117,12 @@ impl<A: Address> ConntrackKey<A> {
 
 #[inline(always)]
 fn protocol(number: u8) -> Protocol {
-    if number == Protocol::Tcp.number() {
-        Protocol::Tcp
-    } else {
-        Protocol::Udp
+    const TCP: u8 = Protocol::Tcp.number();
+    const SCTP: u8 = Protocol::Sctp.number();
+    match number {
+        TCP => Protocol::Tcp,
+        SCTP => Protocol::Sctp,
+        _ => Protocol::Udp,
     }
 }
 
@@ -131,11 +133,11 @@ pub struct FlowState(u8);
 impl FlowState {
     /// The backend has answered.
     pub const REPLIED: Self = Self(1);
-    /// The client has sent FIN.
+    /// The client has sent FIN, or SCTP's SHUTDOWN.
     pub const CLIENT_FIN: Self = Self(2);
-    /// The backend has sent FIN.
+    /// The backend has sent FIN, or SCTP's SHUTDOWN.
     pub const BACKEND_FIN: Self = Self(4);
-    /// One side has sent RST.
+    /// One side has sent RST, or SCTP's ABORT or SHUTDOWN COMPLETE.
     pub const RESET: Self = Self(8);
 
     /// Nothing seen but the client's first packet.
@@ -161,10 +163,10 @@ impl FlowState {
 
     /// The state in a word, for people.
     pub const fn name(self) -> &'static str {
-        if self.has(Self::RESET) {
-            "reset"
-        } else if self.is_closed() {
+        if self.has(Self(Self::CLIENT_FIN.0 | Self::BACKEND_FIN.0)) {
             "closed"
+        } else if self.has(Self::RESET) {
+            "reset"
         } else if self.0 & (Self::CLIENT_FIN.0 | Self::BACKEND_FIN.0) != 0 {
             "closing"
         } else if self.has(Self::REPLIED) {

@@ -7,6 +7,7 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod reset;
+pub mod sctp;
 mod transport;
 pub mod unreachable;
 
@@ -102,6 +103,9 @@ pub enum Transport {
     Tcp(Ports, TcpFlags),
     /// A UDP datagram, or the first fragment of one.
     Udp(Ports),
+    /// An SCTP packet, or the first fragment of one; and what its first chunk means, in TCP's words
+    /// ([`sctp::ChunkType::as_tcp`]).
+    Sctp(Ports, TcpFlags),
     /// A later fragment. Only the first has a transport header.
     Fragment,
     /// An ICMP error. It quotes the packet that it is about: [`icmp::quoted`].
@@ -214,7 +218,7 @@ pub fn parse<A: Parse>(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Pac
         Transport::Fragment
     } else if header.is_last {
         match header.protocol {
-            6 | 17 => return Err(Malformed),
+            other if Protocol::from_number(other).is_some() => return Err(Malformed),
             other => Transport::Other(other),
         }
     } else {

@@ -40,9 +40,9 @@ pub struct Edits<A> {
     pub ip_checksum_at: Option<usize>,
     /// What the change of address adds to the sums of the IP header and of the pseudo-header.
     pub address_difference: u32,
-    /// Whether there is a transport header; a later fragment has none.
+    /// Whether the transport header changes: a later fragment has none, and nothing in SCTP's depends on an address.
     pub has_transport: bool,
-    /// What changes in the transport header, all zeros where there is none. It is no `Option`, so that every octet is always
+    /// What changes in the transport header, all zeros where nothing does. It is no `Option`, so that every octet is always
     /// defined, as in a [`Verdict`](crate::pipeline::Verdict).
     pub transport: TransportEdits,
 }
@@ -82,7 +82,8 @@ impl<A: Parse> Rewrite<A> {
         let transport = match packet.transport {
             Transport::Tcp(ports, _) => self.transport(packet.l4, &ports, 16, false),
             Transport::Udp(ports) => self.transport(packet.l4, &ports, 6, true),
-            Transport::Fragment => TransportEdits::NONE,
+            // Its port stays: the checksum, a CRC32c over all of the packet, covers it and no address.
+            Transport::Sctp(..) | Transport::Fragment => TransportEdits::NONE,
             Transport::IcmpError | Transport::Other(_) => return None,
         };
         let (address_at, from) = match self.side {
@@ -94,7 +95,7 @@ impl<A: Parse> Rewrite<A> {
             address: self.to.address,
             ip_checksum_at: A::HEADER_CHECKSUM.map(|at| packet.l3 + at),
             address_difference: checksum::difference(from.sum(), self.to.address.sum()),
-            has_transport: packet.transport != Transport::Fragment,
+            has_transport: matches!(packet.transport, Transport::Tcp(..) | Transport::Udp(_)),
             transport,
         })
     }

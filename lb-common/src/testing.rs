@@ -2,6 +2,7 @@
 //! memory. Only with the feature `std`; the BPF object contains none of it.
 
 pub mod address;
+pub mod crc32c;
 pub mod frame;
 pub mod icmp;
 pub mod l4;

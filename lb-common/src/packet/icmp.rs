@@ -14,7 +14,7 @@ pub const MAX_LOOKED_AT: usize = 600;
 const TCP_CHECKSUM: usize = 16;
 const UDP_CHECKSUM: usize = 6;
 
-/// The head of a quoted TCP segment or UDP datagram.
+/// The head of a quoted packet of a protocol that is balanced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quoted<A> {
     /// Offset of the quoted IP header in the frame, in octets.
@@ -27,18 +27,19 @@ pub struct Quoted<A> {
     pub destination: Endpoint<A>,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Whether its transport checksum is among the quoted octets, and there is one. Of TCP, eight octets are enough to quote.
+    /// Whether a checksum that covers its addresses is among the quoted octets. Of TCP, eight octets are enough to quote; UDP
+    /// may have none, and SCTP's covers no address.
     pub has_checksum: bool,
 }
 
 impl<A: Parse> Quoted<A> {
-    /// Offset of the quoted transport checksum in the frame.
+    /// Offset of the quoted transport checksum in the frame, where [`Quoted::has_checksum`] says that there is one.
     #[inline(always)]
     pub fn checksum_at(&self) -> usize {
         self.l4
             + match self.protocol {
                 Protocol::Tcp => TCP_CHECKSUM,
-                Protocol::Udp => UDP_CHECKSUM,
+                Protocol::Udp | Protocol::Sctp => UDP_CHECKSUM,
             }
     }
 }
@@ -59,6 +60,7 @@ pub fn quoted<A: Parse>(octets: &(impl Octets + ?Sized), error: &Packet<A>) -> O
     let protocol = match header.protocol {
         6 => Protocol::Tcp,
         17 => Protocol::Udp,
+        132 => Protocol::Sctp,
         _ => return None,
     };
     // Behind the message there may be padding of the link.
@@ -76,6 +78,7 @@ pub fn quoted<A: Parse>(octets: &(impl Octets + ?Sized), error: &Packet<A>) -> O
         Protocol::Tcp => {
             l4 + TCP_CHECKSUM + 2 <= end && octets.read::<2>(l4 + TCP_CHECKSUM).is_some()
         }
+        Protocol::Sctp => false,
     };
     Some(Quoted {
         l3,

@@ -33,6 +33,9 @@ fn described<A: Family>(frame: &Frame<A>) -> Packet<A> {
         _ if fragment.offset != 0 => Transport::Fragment,
         (L4::Tcp { flags, .. }, Some(both)) => Transport::Tcp(ports(both), TcpFlags(*flags)),
         (L4::Udp { .. }, Some(both)) => Transport::Udp(ports(both)),
+        (L4::Sctp { chunk, .. }, Some(both)) => {
+            Transport::Sctp(ports(both), sctp::ChunkType(*chunk).as_tcp())
+        }
         (L4::Other { protocol, payload }, _)
             if *protocol == A::ICMP && payload.len() >= 8 && A::is_error(payload[0]) =>
         {
@@ -61,6 +64,7 @@ fn check_any_octets<A: Family>(octets: &[u8]) {
         let header = match packet.transport {
             Transport::Tcp(..) => 20,
             Transport::Udp(_) => 8,
+            Transport::Sctp(..) => 16,
             Transport::Fragment | Transport::IcmpError | Transport::Other(_) => return,
         };
         assert!(packet.l4 + header <= octets.len(), "{packet:?}");
@@ -147,5 +151,20 @@ fn a_syn_without_reset_opens_a_connection_or_accepts_it_with_ack() {
         assert_eq!(read.opens(), syn && !ack && !rst, "{flags:#x}");
         assert_eq!(read.accepts(), syn && ack && !rst, "{flags:#x}");
         assert_eq!((read.fin(), read.rst()), (fin, rst), "{flags:#x}");
+    }
+}
+
+#[test]
+fn an_sctp_chunk_means_what_a_tcp_segment_of_the_same_purpose_does() {
+    for chunk in 0..=u8::MAX {
+        let expected = match chunk {
+            1 => TcpFlags::SYN,
+            2 => TcpFlags::SYN | TcpFlags::ACK,
+            7 | 8 => TcpFlags::FIN | TcpFlags::ACK,
+            6 | 14 => TcpFlags::RST,
+            _ => TcpFlags::ACK,
+        };
+        let read = sctp::ChunkType(chunk).as_tcp();
+        assert_eq!(read, TcpFlags(expected), "{chunk}");
     }
 }

@@ -1,5 +1,6 @@
-//! TCP and UDP headers, as far as a decision needs them.
+//! The headers of the transport protocols that are balanced, as far as a decision needs them.
 
+use super::sctp::{self, ChunkType};
 use super::{Malformed, Octets, Parse, Ports, TcpFlags, Transport, icmp};
 use crate::addr::{Port, Protocol};
 
@@ -19,6 +20,7 @@ pub(super) fn parse<A: Parse>(
 ) -> Result<Transport, Malformed> {
     const TCP_NUMBER: u8 = Protocol::Tcp.number();
     const UDP_NUMBER: u8 = Protocol::Udp.number();
+    const SCTP_NUMBER: u8 = Protocol::Sctp.number();
     match protocol {
         TCP_NUMBER => {
             let ports = ports(octets, l4)?;
@@ -36,6 +38,15 @@ pub(super) fn parse<A: Parse>(
                 return Err(Malformed);
             }
             Ok(Transport::Udp(ports))
+        }
+        SCTP_NUMBER => {
+            let ports = ports(octets, l4)?;
+            // The whole header of the first chunk: without a chunk, a packet says nothing.
+            let chunk = octets.read::<4>(l4 + sctp::FIRST_CHUNK).ok_or(Malformed)?;
+            if l4_len != 0 && l4_len < sctp::FIRST_CHUNK + 4 {
+                return Err(Malformed);
+            }
+            Ok(Transport::Sctp(ports, ChunkType(chunk[0]).as_tcp()))
         }
         other if other == A::ICMP && (l4_len == 0 || l4_len >= icmp::HEADER) => {
             // Type and code, of which the code says nothing here: of a single octet the verifier of BPF programs can't tell that

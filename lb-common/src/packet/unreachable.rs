@@ -3,6 +3,7 @@
 //! The answer quotes the refused packet's IP header and the head of its transport header. Here only the new headers are
 //! made, from sums over the quoted octets: who holds the octets moves them.
 
+use super::sctp::{self, QUOTED_OF_INIT};
 use super::{Malformed, Octets, Packet, Parse, Transport, ipv4, ipv6};
 use crate::checksum;
 
@@ -27,8 +28,9 @@ pub struct Quote {
     pub sum: u32,
 }
 
-/// Measures what to quote of a packet: IP header, options or extension headers, and a whole TCP or UDP header (RFC 792
-/// demands eight octets of it, and a segment whose checksum is still to be filled in can't be cut before that field).
+/// Measures what to quote of a packet: IP header, options or extension headers, and a whole TCP, UDP or SCTP header (RFC 792
+/// demands eight octets of it, and a segment whose checksum is still to be filled in can't be cut before that field); of
+/// SCTP's INIT as much as its sender wants to see.
 #[inline(always)]
 pub fn quote<A: Parse>(
     octets: &(impl Octets + ?Sized),
@@ -37,14 +39,10 @@ pub fn quote<A: Parse>(
     let (transport_len, checksum_at, protocol) = match packet.transport {
         Transport::Tcp(..) => (20, 16, 6),
         Transport::Udp(..) => (8, 6, 17),
+        Transport::Sctp(_, flags) => return quote_sctp(octets, packet, flags.opens()),
         Transport::Fragment | Transport::IcmpError | Transport::Other(_) => return Err(Malformed),
     };
-    let ip_len = packet.l4 - packet.l3;
-    let len = ip_len + transport_len;
-    if len > MAX_QUOTED {
-        return Err(Malformed);
-    }
-    let ip_sum = octets.sum(packet.l3, ip_len).ok_or(Malformed)?;
+    let mut quote = quote_head(octets, packet, transport_len)?;
     let mut transport_sum = octets.sum(packet.l4, transport_len).ok_or(Malformed)?;
     // A checksum that the sender left to the device holds the sum of the pseudo-header, and the octets will be changed on
     // their way out so that they sum up to its complement. Whether that is so can be seen only by this value. Of a datagram
@@ -59,9 +57,55 @@ pub fn quote<A: Parse>(
     if !packet.fragment.is_first() && u16::from_ne_bytes(field) == pseudo {
         transport_sum = !pseudo;
     }
+    quote.sum += transport_sum as u32;
+    Ok(quote)
+}
+
+/// As [`quote`]. A checksum that is left to the device is zero until the octets that are left of the packet, which are those
+/// that are quoted, are summed up.
+#[inline(always)]
+fn quote_sctp<A: Parse>(
+    octets: &(impl Octets + ?Sized),
+    packet: &Packet<A>,
+    opens: bool,
+) -> Result<Quote, Malformed> {
+    let transport_len = if opens { QUOTED_OF_INIT } else { sctp::HEADER };
+    let mut quote = quote_head(octets, packet, transport_len)?;
+    quote.sum += octets.sum(packet.l4, transport_len).ok_or(Malformed)? as u32;
+    let field = octets
+        .read::<4>(packet.l4 + sctp::CHECKSUM)
+        .ok_or(Malformed)?;
+    if !packet.fragment.is_first() && field == [0; 4] {
+        let [a, b, c, d] = if opens {
+            sctp::checksum(&octets.read::<QUOTED_OF_INIT>(packet.l4).ok_or(Malformed)?)
+        } else {
+            sctp::checksum(
+                &octets
+                    .read::<{ sctp::HEADER }>(packet.l4)
+                    .ok_or(Malformed)?,
+            )
+        };
+        quote.sum += checksum::word([a, b]) + checksum::word([c, d]);
+    }
+    Ok(quote)
+}
+
+/// The length of a quote with so many octets behind the IP header, and the sum of what goes before them.
+#[inline(always)]
+fn quote_head<A: Parse>(
+    octets: &(impl Octets + ?Sized),
+    packet: &Packet<A>,
+    transport_len: usize,
+) -> Result<Quote, Malformed> {
+    let ip_len = packet.l4 - packet.l3;
+    let len = ip_len + transport_len;
+    if len > MAX_QUOTED {
+        return Err(Malformed);
+    }
+    let sum = octets.sum(packet.l3, ip_len).ok_or(Malformed)?;
     Ok(Quote {
         len,
-        sum: ip_sum as u32 + transport_sum as u32,
+        sum: sum as u32,
     })
 }
 

@@ -22,6 +22,7 @@ pub fn from_workload<D: Dataplane>(
     let (ports, protocol, flags) = match packet.transport {
         Transport::Tcp(ports, flags) => (ports, Protocol::Tcp, Some(flags)),
         Transport::Udp(ports) => (ports, Protocol::Udp, None),
+        Transport::Sctp(ports, flags) => (ports, Protocol::Sctp, Some(flags)),
         Transport::Fragment => return fragments::from_workload(dp, packet, room),
         Transport::IcmpError => return Verdict::relate(untranslatable(dp, packet)),
         Transport::Other(_) => return Verdict::pass(untranslatable(dp, packet)),

@@ -46,7 +46,7 @@ pub(super) fn from_workload<D: Dataplane>(
         return Verdict::pass(Reason::NotForService);
     }
     match packet.fragment.protocol {
-        6 | 17 => Verdict::drop(Reason::FragmentWithoutFirst),
+        6 | 17 | 132 => Verdict::drop(Reason::FragmentWithoutFirst),
         _ => Verdict::pass(Reason::UnknownProtocol),
     }
 }

@@ -17,6 +17,7 @@ pub fn to_workload<D: Dataplane>(
     let (tuple, flags) = match packet.transport {
         Transport::Tcp(ports, flags) => (packet.from_backend(&ports, Protocol::Tcp), Some(flags)),
         Transport::Udp(ports) => (packet.from_backend(&ports, Protocol::Udp), None),
+        Transport::Sctp(ports, flags) => (packet.from_backend(&ports, Protocol::Sctp), Some(flags)),
         Transport::Fragment => return fragments::to_workload(dp, packet, room),
         Transport::IcmpError => return Verdict::relate(Reason::NotForService),
         Transport::Other(_) => return Verdict::pass(Reason::NotForService),

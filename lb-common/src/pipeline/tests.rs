@@ -1,6 +1,7 @@
 //! The decisions over maps in memory. Each packet is held against the frame that is built from scratch for its verdict.
 
 mod affinity;
+mod associations;
 mod clash;
 mod flows;
 mod fragments;
@@ -22,15 +23,33 @@ const ACK: u8 = TcpFlags::ACK;
 const FIN_ACK: u8 = TcpFlags::FIN | TcpFlags::ACK;
 const RST: u8 = TcpFlags::RST;
 
-/// A data plane that serves VIP 10, port 80, from pods 1, 2, … on port 8080; and the ids of these backends.
+/// A data plane that serves VIP 10, port 80, from pods 1, 2, … on another port where that can be; and the ids of these backends.
 fn serving<A: Family>(protocol: Protocol, pods: u8) -> (MemoryDataplane<A>, Vec<u32>) {
     let mut dp = MemoryDataplane::new();
-    let ids = dp.serve(SERVICE, A::vip(10), 80, protocol, &endpoints(pods));
+    let ids = dp.serve(SERVICE, A::vip(10), 80, protocol, &targets(protocol, pods));
     (dp, ids)
 }
 
 fn endpoints<A: Family>(pods: u8) -> Vec<(A, u16)> {
-    (1..=pods).map(|n| (A::pod(n), 8080)).collect()
+    targets(Protocol::Tcp, pods)
+}
+
+fn targets<A: Family>(protocol: Protocol, pods: u8) -> Vec<(A, u16)> {
+    (1..=pods)
+        .map(|n| (A::pod(n), target_port(protocol)))
+        .collect()
+}
+
+/// The port that pods serve port 80 on; of SCTP no other is possible.
+fn target_port(protocol: Protocol) -> u16 {
+    match protocol {
+        Protocol::Tcp | Protocol::Udp => 8080,
+        Protocol::Sctp => 80,
+    }
+}
+
+fn protocol_of<A: Family>(frame: &Frame<A>) -> Protocol {
+    Protocol::from_number(frame.l4.protocol()).expect("a protocol that is balanced")
 }
 
 /// A segment from pod 100 to VIP 10, port 80.
@@ -41,6 +60,11 @@ fn segment<A: Family>(port: u16, flags: u8) -> Frame<A> {
 /// A datagram from pod 100 to VIP 10, port 80.
 fn datagram<A: Family>(port: u16) -> Frame<A> {
     Frame::new(A::pod(100), A::vip(10), L4::udp(port, 80, b"question"))
+}
+
+/// An SCTP packet from pod 100 to VIP 10, port 80.
+fn chunk<A: Family>(port: u16, chunk: u8) -> Frame<A> {
+    Frame::new(A::pod(100), A::vip(10), L4::sctp(port, 80, chunk))
 }
 
 /// What a frame becomes by a verdict, built from scratch.
@@ -80,14 +104,16 @@ fn forwarded<A: Family>(dp: &MemoryDataplane<A>, frame: &Frame<A>) -> (A, Reason
     (verdict.rewrite.to.address, verdict.reason)
 }
 
-/// Answers a frame from the backend that it goes to; both frames must be translated.
+/// Answers a frame from the backend that it goes to, with TCP's flags or SCTP's chunk; both frames must be translated.
 #[track_caller]
 fn answered<A: Family>(dp: &MemoryDataplane<A>, frame: &Frame<A>, flags: u8) -> A {
     let verdict = send(dp, frame);
     assert_eq!(verdict.action, Action::Rewrite, "{verdict:?}");
     let mut answer = after(frame, &verdict).reversed();
-    if let L4::Tcp { flags: old, .. } = &mut answer.l4 {
-        *old = flags;
+    match &mut answer.l4 {
+        L4::Tcp { flags: old, .. } => *old = flags,
+        L4::Sctp { chunk, .. } => *chunk = flags,
+        L4::Udp { .. } | L4::Other { .. } => {}
     }
     let back = receive(dp, &answer);
     assert_eq!(back.reason, Reason::Reply);

@@ -3,6 +3,7 @@
 //! It is the oracle of the rewriting code: a rewritten frame must equal the frame that the builder makes for the new
 //! addresses. So it shares no checksum arithmetic with `checksum`.
 
+use super::crc32c::crc32c;
 use super::l4::L4;
 use crate::packet::{ETHERNET, Parse};
 
@@ -146,7 +147,7 @@ impl<A: Parse> Frame<A> {
     }
 
     /// The octets as a sender leaves them to a device that completes checksums: the field holds the sum of the
-    /// pseudo-header (`CHECKSUM_PARTIAL` in the kernel's `include/linux/skbuff.h`).
+    /// pseudo-header, and SCTP's is zero (`CHECKSUM_PARTIAL` in the kernel's `include/linux/skbuff.h`).
     pub fn build_with_partial_checksum(&self) -> Vec<u8> {
         self.build_with(Checksum::Partial)
     }
@@ -163,6 +164,10 @@ impl<A: Parse> Frame<A> {
         if let Some(at) = self.l4.checksum_at() {
             let sum = self.transport_checksum(&l4, checksum);
             l4[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        }
+        if matches!(self.l4, L4::Sctp { .. }) && checksum == Checksum::Complete {
+            let sum = crc32c(&l4);
+            l4[8..12].copy_from_slice(&sum.to_le_bytes());
         }
         frame.extend(self.ip_header(l4.len()));
         frame.extend(l4);

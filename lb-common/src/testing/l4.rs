@@ -1,5 +1,7 @@
 //! The transport layer of a frame to be built.
 
+use crate::packet::sctp::ChunkType;
+
 /// The transport layer of a frame. All ports are in host order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum L4 {
@@ -28,6 +30,19 @@ pub enum L4 {
         checksum: bool,
         /// Data.
         payload: Vec<u8>,
+    },
+    /// An SCTP packet.
+    Sctp {
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+        /// Verification tag.
+        tag: u32,
+        /// Type of the first chunk.
+        chunk: u8,
+        /// What follows the first four octets of the chunk; it makes no other chunks.
+        value: Vec<u8>,
     },
     /// Anything else, without a checksum.
     Other {
@@ -61,11 +76,29 @@ impl L4 {
         }
     }
 
+    /// An SCTP packet with one chunk: an INIT with what it must have, or one without a value.
+    pub fn sctp(source: u16, destination: u16, chunk: u8) -> Self {
+        let value = if chunk == ChunkType::INIT || chunk == ChunkType::INIT_ACK {
+            // Initiate tag, receive window, numbers of streams, first transmission sequence number.
+            vec![0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 9]
+        } else {
+            Vec::new()
+        };
+        Self::Sctp {
+            source,
+            destination,
+            tag: if chunk == ChunkType::INIT { 0 } else { 7 },
+            chunk,
+            value,
+        }
+    }
+
     /// IANA's number of the protocol.
     pub fn protocol(&self) -> u8 {
         match self {
             Self::Tcp { .. } => 6,
             Self::Udp { .. } => 17,
+            Self::Sctp { .. } => 132,
             Self::Other { protocol, .. } => *protocol,
         }
     }
@@ -79,6 +112,11 @@ impl L4 {
                 ..
             }
             | Self::Udp {
+                source,
+                destination,
+                ..
+            }
+            | Self::Sctp {
                 source,
                 destination,
                 ..
@@ -99,6 +137,11 @@ impl L4 {
                 source,
                 destination,
                 ..
+            }
+            | Self::Sctp {
+                source,
+                destination,
+                ..
             } => (*source, *destination) = (new_source, new_destination),
             Self::Other { .. } => {}
         }
@@ -109,16 +152,18 @@ impl L4 {
         match self {
             Self::Tcp { .. } => 20,
             Self::Udp { .. } => 8,
+            Self::Sctp { chunk, .. } if *chunk == ChunkType::INIT => 20,
+            Self::Sctp { .. } => 12,
             Self::Other { .. } => 0,
         }
     }
 
-    /// Offset of the checksum in the header, where one is to be computed.
+    /// Offset of the Internet checksum in the header, where one is to be computed.
     pub(super) fn checksum_at(&self) -> Option<usize> {
         match self {
             Self::Tcp { .. } => Some(16),
             Self::Udp { checksum: true, .. } => Some(6),
-            Self::Udp { .. } | Self::Other { .. } => None,
+            Self::Udp { .. } | Self::Sctp { .. } | Self::Other { .. } => None,
         }
     }
 
@@ -159,6 +204,23 @@ impl L4 {
                 octets.extend(((8 + payload.len()) as u16).to_be_bytes());
                 octets.extend([0, 0]);
                 octets.extend(payload);
+            }
+            Self::Sctp {
+                source,
+                destination,
+                tag,
+                chunk,
+                value,
+            } => {
+                octets.extend(source.to_be_bytes());
+                octets.extend(destination.to_be_bytes());
+                octets.extend(tag.to_be_bytes());
+                octets.extend([0; 4]);
+                octets.extend([*chunk, 0]);
+                octets.extend(((4 + value.len()) as u16).to_be_bytes());
+                octets.extend(value);
+                // A chunk takes a multiple of four octets.
+                octets.resize(octets.len().next_multiple_of(4), 0);
             }
             Self::Other { payload, .. } => octets.extend(payload),
         }

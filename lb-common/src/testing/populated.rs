@@ -27,6 +27,9 @@ mod id {
     pub const ELSEWHERE: u32 = 6;
     pub const BROKEN: u32 = 7;
     pub const STICKY_DNS: u32 = 8;
+    pub const SIGNALS: u32 = 9;
+    /// The same endpoints as SIGNALS, with affinity.
+    pub const SIGNALS_TWIN: u32 = 10;
 }
 
 /// A data plane with a service port of every shape.
@@ -51,6 +54,7 @@ impl<A: Parse + Numbered + Hash> Populated<A> {
         destinations.extend(ends(&[A::vip(11)], &[80, 80, 53]));
         destinations.extend(ends(&[A::vip(13), A::vip(16)], &[80, 80, 53, 53]));
         destinations.extend(ends(&[A::vip(12), A::vip(14), A::vip(15)], &[80]));
+        destinations.extend(ends(&[A::vip(10), A::vip(11)], &[8080, 8080]));
         destinations.extend([(A::pod(1), 8080), (A::pod(9), 53)]);
         // The answers of a pod to itself go to the VIP at the client's port.
         destinations.extend(ends(&[A::vip(10)], &[40_000, 40_001]));
@@ -75,6 +79,7 @@ impl<A: Parse + Numbered + Hash> Populated<A> {
             ends(&(1..=n).map(A::pod).collect::<Vec<_>>(), &[port])
         };
         let [web, dns, twin, local, sticky] = [8080, 5353, 8080, 8080, 5353].map(&mut some);
+        let [signals, signals_twin] = [8080, 8080].map(&mut some);
         let dp = &mut self.dp;
         dp.serve(id::WEB, A::vip(10), 80, Protocol::Tcp, &web);
         dp.serve(id::DNS, A::vip(10), 53, Protocol::Udp, &dns);
@@ -83,6 +88,15 @@ impl<A: Parse + Numbered + Hash> Populated<A> {
         dp.serve(id::EMPTY, A::vip(12), 80, Protocol::Tcp, &[]);
         dp.serve(id::STICKY_DNS, A::vip(16), 53, Protocol::Udp, &sticky);
         dp.set_affinity_seconds(id::STICKY_DNS, AFFINITY_SECONDS[0]);
+        dp.serve(id::SIGNALS, A::vip(10), 8080, Protocol::Sctp, &signals);
+        dp.serve(
+            id::SIGNALS_TWIN,
+            A::vip(11),
+            8080,
+            Protocol::Sctp,
+            &signals_twin,
+        );
+        dp.set_affinity_seconds(id::SIGNALS_TWIN, AFFINITY_SECONDS[1]);
         self.serve_locally(&local);
         let none = SlotRange::default();
         let row = |id, range| Frontend::new(id, range, none, 0, Frontend::HAS_ENDPOINTS);

@@ -45,7 +45,7 @@ impl Random {
     }
 
     /// A frame between two of the given ends, in one of eight with options or extension headers, in one of eight a fragment of a
-    /// datagram, in one of 16 of another protocol than TCP and UDP.
+    /// datagram, in one of 16 of a protocol that is not balanced.
     pub fn frame<A: Parse>(&mut self, sources: &[(A, u16)], destinations: &[(A, u16)]) -> Frame<A> {
         let (source, source_port) = self.pick(sources);
         let (destination, destination_port) = self.pick(destinations);
@@ -73,10 +73,19 @@ impl Random {
         let payload = self.octets(len);
         match self.below(16) {
             0 => L4::Other {
-                protocol: self.pick(&[1, 2, 58, 132, 255]),
+                protocol: self.pick(&[1, 2, 58, 47, 255]),
                 payload,
             },
-            1..8 => L4::Udp {
+            1..4 => {
+                let chunk = self.pick(&[0, 0, 1, 1, 1, 2, 3, 6, 7, 8, 10, 11, 14]);
+                let mut l4 = L4::sctp(source, destination, chunk);
+                if let L4::Sctp { tag, value, .. } = &mut l4 {
+                    *tag = self.number() as u32;
+                    value.extend(payload);
+                }
+                l4
+            }
+            4..9 => L4::Udp {
                 source,
                 destination,
                 checksum: !self.one_in(4),

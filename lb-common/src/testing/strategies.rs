@@ -57,7 +57,7 @@ pub(crate) fn holds<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
     }
 }
 
-/// Whole TCP segments and UDP datagrams, with options or extension headers.
+/// Whole packets of the protocols that are balanced, with options or extension headers.
 pub(crate) fn whole<A: Family>() -> impl Strategy<Value = Frame<A>> {
     frame::<A>(balanced())
 }
@@ -126,12 +126,30 @@ fn balanced() -> impl Strategy<Value = L4> {
                 payload,
             }
         ),
+        (ports(), any::<u32>(), chunk(), payload()).prop_map(
+            |((source, destination), tag, chunk, rest)| {
+                let mut l4 = L4::sctp(source, destination, chunk);
+                if let L4::Sctp {
+                    tag: old, value, ..
+                } = &mut l4
+                {
+                    *old = tag;
+                    value.extend(rest);
+                }
+                l4
+            }
+        ),
     ]
+}
+
+/// Any chunk, most of them those that say something about the association.
+fn chunk() -> impl Strategy<Value = u8> {
+    prop_oneof![0u8..=14, any::<u8>()]
 }
 
 fn other() -> impl Strategy<Value = L4> {
     let protocol = any::<u8>().prop_filter("a protocol of its own", |protocol| {
-        ![0, 6, 17, 43, 44, 51, 60].contains(protocol)
+        ![0, 6, 17, 43, 44, 51, 60, 132].contains(protocol)
     });
     (protocol, vec(any::<u8>(), 0..48))
         .prop_map(|(protocol, payload)| L4::Other { protocol, payload })

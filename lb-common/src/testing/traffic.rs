@@ -12,14 +12,15 @@ use super::l4::L4;
 use super::populated::Populated;
 use super::random::Random;
 use crate::conntrack::Direction;
+use crate::packet::sctp::ChunkType;
 use crate::packet::{Parse, TcpFlags};
 use crate::pipeline::{Action, Verdict};
 use crate::rewrite::Side;
 
 /// Translated packets that are remembered.
 const KNOWN: usize = 64;
-/// IANA's number of the protocols besides TCP and UDP that a packet to a Service may be of.
-const OTHERS: [u8; 4] = [1, 2, 58, 132];
+/// IANA's number of protocols that are not balanced, which a packet to a Service may be of.
+const OTHERS: [u8; 4] = [1, 2, 58, 47];
 
 /// A packet on its way.
 #[derive(Clone, Debug)]
@@ -183,15 +184,28 @@ fn with_flags<A: Parse>(frame: &Frame<A>, random: &mut Random) -> Frame<A> {
     const ACK: u8 = TcpFlags::ACK;
     let mut frame = frame.clone();
     frame.ip.part = None;
-    if let L4::Tcp { flags, .. } = &mut frame.l4 {
-        *flags = random.pick(&[
-            ACK,
-            ACK,
-            TcpFlags::SYN,
-            TcpFlags::SYN | ACK,
-            TcpFlags::FIN | ACK,
-            TcpFlags::RST,
-        ]);
+    match &mut frame.l4 {
+        L4::Tcp { flags, .. } => {
+            *flags = random.pick(&[
+                ACK,
+                ACK,
+                TcpFlags::SYN,
+                TcpFlags::SYN | ACK,
+                TcpFlags::FIN | ACK,
+                TcpFlags::RST,
+            ]);
+        }
+        L4::Sctp { chunk, .. } => {
+            *chunk = random.pick(&[
+                ChunkType::DATA,
+                ChunkType::COOKIE_ACK,
+                ChunkType::INIT,
+                ChunkType::INIT_ACK,
+                ChunkType::SHUTDOWN,
+                ChunkType::SHUTDOWN_COMPLETE,
+            ]);
+        }
+        L4::Udp { .. } | L4::Other { .. } => {}
     }
     frame
 }
@@ -201,7 +215,9 @@ fn enlarged<A: Parse>(frame: &Frame<A>, random: &mut Random) -> Frame<A> {
     let mut frame = frame.clone();
     frame.ip.part = None;
     let len = 100 + random.below(200);
-    if let L4::Tcp { payload, .. } | L4::Udp { payload, .. } = &mut frame.l4 {
+    if let L4::Tcp { payload, .. } | L4::Udp { payload, .. } | L4::Sctp { value: payload, .. } =
+        &mut frame.l4
+    {
         *payload = random.octets(len);
     }
     frame

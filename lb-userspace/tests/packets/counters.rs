@@ -19,7 +19,7 @@ fn frame<A: Family>(vip: u8, l4: L4) -> Frame<A> {
 fn packets<A: Family>() -> Vec<(Reason, Program, Vec<u8>)> {
     let segment = |vip, flags| frame::<A>(vip, L4::tcp(40_000, 80, flags));
     let other = L4::Other {
-        protocol: 132,
+        protocol: 47,
         payload: vec![0; 12],
     };
     let mut part = frame::<A>(WEB, L4::udp(40_000, 53, b"12345678"));

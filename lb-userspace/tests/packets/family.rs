@@ -62,20 +62,22 @@ pub(crate) use on_both_families;
 
 /// Service ids, each a VIP of the same number.
 pub const WEB: u8 = 10;
-/// TCP port 80 over no endpoint.
+/// TCP port 80 and SCTP port 132 over no endpoint.
 pub const EMPTY: u8 = 12;
 /// TCP port 80 over endpoints of other nodes only.
 pub const ELSEWHERE: u8 = 13;
 /// TCP port 80 over slots that name no backend.
 pub const BROKEN: u8 = 14;
 
-/// The services of the fixtures: TCP 80 and UDP 53 of VIP 10 over pod 1 (ports 8080 and 5353), and VIPs that refuse or
-/// drop.
+/// The services of the fixtures: TCP 80, UDP 53 and SCTP 132 of VIP 10 over pod 1 (ports 8080, 5353 and 132), and VIPs that
+/// refuse or drop.
 pub fn services<A: Family>() -> MemoryDataplane<A> {
     let mut dp = MemoryDataplane::new();
     dp.serve(1, A::vip(WEB), 80, Protocol::Tcp, &[(A::pod(1), 8080)]);
     dp.serve(2, A::vip(WEB), 53, Protocol::Udp, &[(A::pod(1), 5353)]);
     dp.serve(3, A::vip(EMPTY), 80, Protocol::Tcp, &[]);
+    dp.serve(6, A::vip(WEB), 132, Protocol::Sctp, &[(A::pod(1), 132)]);
+    dp.serve(7, A::vip(EMPTY), 132, Protocol::Sctp, &[]);
     let none = SlotRange::default();
     let flags = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;
     dp.put_frontend(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use lb_common::packet::TcpFlags;
+use lb_common::packet::sctp::ChunkType;
 use lb_common::testing::{Extension, Frame, L4, Part};
 
 use crate::family::{BROKEN, ELSEWHERE, EMPTY, Family, WEB, on_both_families, services};
@@ -51,6 +52,10 @@ fn question() -> L4 {
     L4::udp(40_000, 53, b"odd")
 }
 
+fn sctp(chunk: u8) -> L4 {
+    L4::sctp(40_000, 132, chunk)
+}
+
 /// The frame with IPv4 options or IPv6 extension headers.
 fn with_options<A: Family>(mut frame: Frame<A>) -> Frame<A> {
     if A::OCTETS == 4 {
@@ -80,7 +85,7 @@ fn later_fragment<A: Family>(more: bool) -> Vec<u8> {
     part(to_vip::<A>(WEB, question()), 1480, more).build()
 }
 
-/// Packets to VIP 10 go to pod 1, with a new port.
+/// Packets to VIP 10 go to pod 1, with a new port but for SCTP's.
 fn forwarded<A: Family>() -> Vec<Fixture> {
     let row = |description, frame: Frame<A>, port| Fixture {
         description,
@@ -108,6 +113,13 @@ fn forwarded<A: Family>() -> Vec<Fixture> {
     let zero = |payload: &[u8]| to_vip::<A>(WEB, L4::udp(40_000, 53, payload));
     let rest = zero(&[0, 0]).with_destination(A::pod(1), 5353).build();
     let checksum: Vec<u8> = rest[rest.len() - 4..rest.len() - 2].to_vec();
+    let data = L4::Sctp {
+        source: 40_000,
+        destination: 132,
+        tag: 7,
+        chunk: ChunkType::DATA,
+        value: vec![7; 1400],
+    };
     let padded = {
         let mut fixture = row("padding of the link", to_vip(WEB, syn()), 8080);
         fixture.input.resize(80, 0xee);
@@ -162,6 +174,31 @@ fn forwarded<A: Family>() -> Vec<Fixture> {
                 tcp(0x18, &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2], &[7; 1400]),
             ),
             8080,
+        ),
+        row(
+            "the INIT of an association",
+            to_vip(WEB, sctp(ChunkType::INIT)),
+            132,
+        ),
+        row(
+            "a COOKIE ECHO of an association that nobody knows, IP options",
+            with_options(to_vip(WEB, sctp(ChunkType::COOKIE_ECHO))),
+            132,
+        ),
+        row(
+            "an ABORT of an association that nobody knows",
+            to_vip(WEB, sctp(ChunkType::ABORT)),
+            132,
+        ),
+        row(
+            "data of an association, 1400 octets",
+            to_vip(WEB, data),
+            132,
+        ),
+        row(
+            "S-33: the first fragment of an SCTP packet",
+            part(to_vip(WEB, sctp(ChunkType::INIT)), 0, true),
+            132,
         ),
         padded,
     ]
@@ -241,6 +278,21 @@ fn refused<A: Family>() -> Vec<Fixture> {
             "unknown-port",
         ),
         row(
+            "S-30 a: no endpoint, INIT",
+            to_vip(EMPTY, sctp(ChunkType::INIT)),
+            "no-endpoint",
+        ),
+        row(
+            "S-30 a: no endpoint, IP options, a chunk that opens nothing",
+            with_options(to_vip(EMPTY, sctp(ChunkType::COOKIE_ECHO))),
+            "no-endpoint",
+        ),
+        row(
+            "S-30 c: unknown port, INIT",
+            to_vip(WEB, L4::sctp(40_000, 80, ChunkType::INIT)),
+            "unknown-port",
+        ),
+        row(
             "S-30 c: unknown port, IP options, UDP",
             with_options(to_vip(WEB, L4::udp(40_000, 81, b"odd"))),
             "unknown-port",
@@ -269,6 +321,11 @@ fn dropped<A: Family>() -> Vec<Fixture> {
             "fragment-without-first",
         ),
         row(
+            "S-33: a later fragment of an SCTP packet, the first of which has not come",
+            part(to_vip(WEB, sctp(ChunkType::DATA)), 1480, false),
+            "fragment-without-first",
+        ),
+        row(
             "S-30 b: endpoints elsewhere only",
             to_vip(ELSEWHERE, syn()),
             "no-local-endpoint",
@@ -291,10 +348,11 @@ fn passed<A: Family>() -> Vec<Fixture> {
         counted,
     };
     let between_pods = |l4| Frame::<A>::new(A::pod(100), A::pod(1), l4).build();
-    let sctp = L4::Other {
-        protocol: 132,
+    let gre = L4::Other {
+        protocol: 47,
         payload: vec![0; 20],
     };
+    let sctp = || sctp(ChunkType::INIT);
     let mut arp = vec![0xff; 12];
     arp.extend([0x08, 0x06]);
     arp.extend([0; 28]);
@@ -309,7 +367,8 @@ fn passed<A: Family>() -> Vec<Fixture> {
             None,
         ),
         row("pod to pod, UDP", from, between_pods(question()), None),
-        row("pod to pod, SCTP", from, between_pods(sctp.clone()), None),
+        row("pod to pod, SCTP", from, between_pods(sctp()), None),
+        row("pod to pod, GRE", from, between_pods(gre.clone()), None),
         row(
             "pod to pod, TCP, on its way in",
             to,
@@ -319,16 +378,16 @@ fn passed<A: Family>() -> Vec<Fixture> {
         row(
             "pod to pod, SCTP, on its way in",
             to,
-            between_pods(sctp.clone()),
+            between_pods(sctp()),
             None,
         ),
         row("ARP", from, arp.clone(), None),
         row("ARP, on its way in", to, arp, None),
         row("a VLAN tag", from, tagged, None),
         row(
-            "SCTP to a VIP",
+            "GRE to a VIP",
             from,
-            to_vip::<A>(WEB, sctp).build(),
+            to_vip::<A>(WEB, gre).build(),
             Some("unknown-protocol"),
         ),
         row(

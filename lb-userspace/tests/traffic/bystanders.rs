@@ -111,8 +111,9 @@ fn odd_frames<A: Parse + Numbered>() -> Vec<Vec<u8>> {
         part(to_pod(datagram.clone()), 0, true),
         part(to_pod(datagram.clone()), 64, false),
     ];
-    // SCTP, GRE, ESP, UDP-Lite, nothing at all, and one for experiments (RFC 3692).
-    for protocol in [132, 47, 50, 136, 59, 253] {
+    frames.push(to_pod(L4::sctp(40_000, HTTP.target, 1)));
+    // GRE, ESP, UDP-Lite, nothing at all, and one for experiments (RFC 3692).
+    for protocol in [47, 50, 136, 59, 253] {
         frames.extend([to_pod(other(protocol)), to_vip(other(protocol))]);
     }
     let mut expired = to_pod(segment.clone());

@@ -1,7 +1,9 @@
 //! The answer to a refused packet against one that is made from scratch (S-30).
 
 use super::*;
+use crate::packet::sctp::ChunkType;
 use crate::packet::{ETHERNET, TcpFlags, parse};
+use crate::testing::crc32c::crc32c;
 use crate::testing::frame::internet_checksum;
 use crate::testing::strategies::{Family, holds, on_both_families, whole};
 use crate::testing::{Extension, Frame, L4, Part, refuse};
@@ -45,6 +47,7 @@ on_both_families! {
             let checksum_at = match frame.l4 {
                 L4::Tcp { .. } => 16,
                 L4::Udp { checksum: true, .. } => 6,
+                L4::Sctp { .. } => 8,
                 _ => return,
             };
             let Some(mut answer) = answer::<A>(&partial) else {
@@ -52,12 +55,16 @@ on_both_families! {
             };
             // The device sums from the transport header to the end of what is sent, here of what is quoted.
             let transport = answer.len() - frame.l4.quoted_len();
-            let completed = internet_checksum(&answer[transport..]).to_be_bytes();
-            answer[transport + checksum_at..][..2].copy_from_slice(&completed);
+            let quoted = &answer[transport..];
+            let completed = match frame.l4 {
+                L4::Sctp { .. } => crc32c(quoted).to_le_bytes().to_vec(),
+                _ => internet_checksum(quoted).to_be_bytes().to_vec(),
+            };
+            answer[transport + checksum_at..][..completed.len()].copy_from_slice(&completed);
 
             let mut refused = partial;
             let at = ETHERNET + frame.ip_len() + checksum_at;
-            refused[at..][..2].copy_from_slice(&completed);
+            refused[at..][..completed.len()].copy_from_slice(&completed);
             assert_eq!(answer, frame.port_unreachable_quoting(&refused));
         });
     }
@@ -78,8 +85,16 @@ on_both_families! {
         assert_eq!(answer::<A>(&first.build()), None);
     }
 
+    fn an_init_is_quoted_up_to_its_tag_without_which_its_sender_ignores_the_answer_s30<A>() {
+        let init = small::<A>(L4::sctp(1, 2, ChunkType::INIT));
+        let answer = answer::<A>(&init.build()).expect("an answer");
+        let quoted = &answer[answer.len() - 20..];
+        assert_eq!(quoted, &init.build()[ETHERNET + init.ip_len()..][..20]);
+        assert_eq!(quoted[16..], 7u32.to_be_bytes(), "the initiate tag");
+    }
+
     fn other_protocols_are_not_answered<A>() {
-        let other = small::<A>(L4::Other { protocol: 132, payload: vec![0; 20] });
+        let other = small::<A>(L4::Other { protocol: 47, payload: vec![0; 20] });
         assert_eq!(answer::<A>(&other.build()), None);
     }
 }

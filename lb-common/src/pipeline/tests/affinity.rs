@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::backend::list;
+use crate::packet::sctp::ChunkType;
 use crate::testing::strategies::on_both_families;
 
 /// What conformance asks for before it calls a client sticky (S-28).
@@ -22,6 +23,7 @@ fn opening<A: Family>(protocol: Protocol, port: u16) -> Frame<A> {
     match protocol {
         Protocol::Tcp => segment(port, SYN),
         Protocol::Udp => datagram(port),
+        Protocol::Sctp => chunk(port, ChunkType::INIT),
     }
 }
 
@@ -53,7 +55,7 @@ fn elsewhere<A: Family>(from: u16, backend: A) -> u16 {
 
 on_both_families! {
     fn new_connections_of_a_client_go_to_one_backend_s25_s28<A>() {
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
+        for protocol in Protocol::ALL {
             let (dp, _) = sticky::<A>(protocol);
             let (backend, _) = forwarded(&dp, &opening(protocol, 40_000));
             assert_stays(&dp, 40_001, protocol, backend);

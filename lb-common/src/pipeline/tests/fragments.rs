@@ -1,6 +1,7 @@
 //! Datagrams in fragments (S-33): what comes out is the whole datagram's translation, cut at the same places.
 
 use super::*;
+use crate::packet::sctp::ChunkType;
 use crate::testing::strategies::{holds, on_both_families, whole};
 
 /// A datagram of so many octets of data, or a segment.
@@ -15,6 +16,13 @@ fn large<A: Family>(protocol: Protocol, len: usize) -> Frame<A> {
             sequence: 1,
             options: Vec::new(),
             payload,
+        },
+        Protocol::Sctp => L4::Sctp {
+            source: 40_000,
+            destination: 80,
+            tag: 7,
+            chunk: ChunkType::DATA,
+            value: payload,
         },
     };
     Frame::new(A::pod(100), A::vip(10), l4)
@@ -55,11 +63,11 @@ const DROPPED: (Action, Reason) = (Action::Drop, Reason::FragmentWithoutFirst);
 
 on_both_families! {
     fn a_datagram_in_fragments_is_translated_there_and_back_s33<A>() {
-        for protocol in [Protocol::Udp, Protocol::Tcp] {
+        for protocol in Protocol::ALL {
             for (len, most) in [(9_000, 1_480), (60_000, 1_448), (200, 64), (50, 24)] {
                 let (dp, _) = serving::<A>(protocol, 1);
                 let sent = large::<A>(protocol, len);
-                let at_backend = sent.with_destination(A::pod(1), 8080);
+                let at_backend = sent.with_destination(A::pod(1), target_port(protocol));
                 check(MemoryDataplane::send, &dp, [&sent, &at_backend], most, Reason::NewFlow);
                 check(MemoryDataplane::send, &dp, [&sent, &at_backend], most, Reason::Forward);
                 let answer = at_backend.reversed();
@@ -70,10 +78,10 @@ on_both_families! {
 
     fn any_datagram_in_fragments_of_any_size_is_translated_as_a_whole_s33<A>() {
         holds((whole::<A>(), 4usize..16), |(sent, units)| {
-            let protocol = Protocol::from_number(sent.l4.protocol()).unwrap();
+            let protocol = protocol_of(&sent);
             let (dp, _) = serving::<A>(protocol, 1);
             let sent = sent.with_source(A::pod(100), 40_000).with_destination(A::vip(10), 80);
-            let at_backend = sent.with_destination(A::pod(1), 8080);
+            let at_backend = sent.with_destination(A::pod(1), target_port(protocol));
             check(MemoryDataplane::send, &dp, [&sent, &at_backend], units * 8, Reason::NewFlow);
         });
     }
@@ -157,7 +165,7 @@ on_both_families! {
 
     fn fragments_of_other_protocols_to_a_vip_pass_and_are_counted<A>() {
         let (dp, _) = serving::<A>(Protocol::Udp, 3);
-        let l4 = L4::Other { protocol: 132, payload: vec![0; 300] };
+        let l4 = L4::Other { protocol: 47, payload: vec![0; 300] };
         let sent = Frame::new(A::pod(100), A::vip(10), l4);
         for i in [0, 1, 2] {
             let verdict = send_fragment(&dp, &sent, i);

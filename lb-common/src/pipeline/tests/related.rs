@@ -1,6 +1,7 @@
 //! ICMP errors about packets of a flow (S-32): what comes out is the error that would have been made without a translation.
 
 use super::*;
+use crate::packet::sctp::ChunkType;
 use crate::testing::strategies::{anything, holds, on_both_families, whole};
 
 /// Octets of the quoted packet: eight of its transport header, the header, all.
@@ -57,17 +58,19 @@ fn passes<A: Family>(
 
 /// A data plane that has led a packet to the backend; the packet, and as the backend has it.
 fn led<A: Family>(sent: &Frame<A>) -> (MemoryDataplane<A>, Frame<A>, Frame<A>) {
-    let protocol = Protocol::from_number(sent.l4.protocol()).unwrap();
+    let protocol = protocol_of(sent);
     let (dp, _) = serving::<A>(protocol, 1);
     let mut sent = sent
         .with_source(A::pod(100), 40_000)
         .with_destination(A::vip(10), 80);
-    // A reset leaves no flow.
-    if let L4::Tcp { flags, .. } = &mut sent.l4 {
-        *flags = SYN;
+    // A reset leaves no flow, nor does the end of an association.
+    match &mut sent.l4 {
+        L4::Tcp { flags, .. } => *flags = SYN,
+        L4::Sctp { chunk, .. } => *chunk = ChunkType::DATA,
+        L4::Udp { .. } | L4::Other { .. } => {}
     }
     assert_eq!(send(&dp, &sent).action, Action::Rewrite);
-    let at_backend = sent.with_destination(A::pod(1), 8080);
+    let at_backend = sent.with_destination(A::pod(1), target_port(protocol));
     (dp, sent, at_backend)
 }
 

@@ -1,12 +1,13 @@
 //! Packets there and back, against frames built from scratch.
 
 use super::*;
+use crate::packet::sctp::ChunkType;
 use crate::testing::strategies::{holds, on_both_families, whole};
 
 on_both_families! {
     fn a_packet_reaches_a_backend_and_its_answer_comes_from_the_vip<A>() {
         holds((whole::<A>(), 1u8..20), |(frame, pods)| {
-            let protocol = if frame.l4.protocol() == 6 { Protocol::Tcp } else { Protocol::Udp };
+            let protocol = protocol_of(&frame);
             let (dp, _) = serving::<A>(protocol, pods);
             let frame = frame.with_destination(A::vip(10), 80);
 
@@ -14,12 +15,16 @@ on_both_families! {
             let verdict = dp.send(&mut octets);
             let Endpoint { address, port } = verdict.rewrite.to;
             assert_eq!((verdict.action, verdict.reason), (Action::Rewrite, Reason::NewFlow));
-            assert!(endpoints::<A>(pods).contains(&(address, port.get())), "{address:?}");
-            let at_backend = frame.with_destination(address, 8080);
+            assert!(targets::<A>(protocol, pods).contains(&(address, port.get())), "{address:?}");
+            let at_backend = frame.with_destination(address, target_port(protocol));
             assert_eq!(octets, at_backend.build());
 
-            let reset = matches!(&frame.l4, L4::Tcp { flags, .. } if flags & RST != 0);
-            if reset {
+            let is_over = match &frame.l4 {
+                L4::Tcp { flags, .. } => flags & RST != 0,
+                L4::Sctp { chunk, .. } => ChunkType(*chunk).as_tcp().rst(),
+                L4::Udp { .. } | L4::Other { .. } => false,
+            };
+            if is_over {
                 return;
             }
             let mut answer = at_backend.reversed().build();

@@ -57,6 +57,7 @@ on_both_families! {
         let (dp, _) = serving::<A>(Protocol::Tcp, 3);
         check(&dp, &segment(40_000, SYN).with_destination(A::vip(10), 81), Action::Reject, Reason::UnknownPort);
         check(&dp, &datagram(40_000), Action::Reject, Reason::UnknownPort);
+        check(&dp, &chunk(40_000, 1), Action::Reject, Reason::UnknownPort);
         check(&dp, &segment(40_000, SYN).with_destination(A::vip(10), 0), Action::Reject, Reason::UnknownPort);
     }
 
@@ -76,7 +77,8 @@ on_both_families! {
         for l4 in [
             L4::tcp(40_000, 80, SYN),
             L4::udp(40_000, 80, b""),
-            L4::Other { protocol: 132, payload: vec![0; 12] },
+            L4::sctp(40_000, 80, 1),
+            L4::Other { protocol: 47, payload: vec![0; 12] },
         ] {
             check(&dp, &Frame::new(A::pod(100), A::pod(9), l4), Action::Pass, Reason::NotForService);
         }
@@ -84,7 +86,7 @@ on_both_families! {
 
     fn protocols_that_are_not_balanced_pass_and_are_counted<A>() {
         let (dp, _) = serving::<A>(Protocol::Tcp, 3);
-        for protocol in [1, 58, 132] {
+        for protocol in [1, 58, 47] {
             let l4 = L4::Other { protocol, payload: vec![0; 12] };
             check(&dp, &Frame::new(A::pod(100), A::vip(10), l4), Action::Pass, Reason::UnknownProtocol);
         }
