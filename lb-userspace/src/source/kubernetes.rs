@@ -9,20 +9,18 @@ mod connect;
 mod failure;
 mod item;
 mod reflector;
+mod splitter;
 #[cfg(test)]
 mod tests;
 mod watched;
+mod wire;
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use k8s_openapi::api::{core::v1, discovery};
 use kube::Client;
-use kube::api::Api;
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, info, warn};
 
@@ -42,10 +40,6 @@ const SERVICE_LABELS: &str = "!service.kubernetes.io/service-proxy-name";
 const SERVICE_FIELDS: &str = "spec.clusterIP!=None";
 /// Slices of headless Services (S-1).
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless";
-/// When the newest change of a slice was caused.
-const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
-/// Taint of a node that the cluster's autoscaler is about to delete (S-61).
-const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// Tells `events` of everything that this node's proxy has to know, until nobody listens any more.
 pub async fn run(client: Client, node_name: &str, events: Sender<Batch>, observed: &Observed) {
@@ -61,9 +55,9 @@ pub async fn run(client: Client, node_name: &str, events: Sender<Batch>, observe
         fields: Some(SERVICE_FIELDS.to_owned()),
         ..labels(SERVICE_LABELS)
     };
-    let mut services = watch::<v1::Service>(&client, service_filter);
-    let mut slices = watch::<discovery::v1::EndpointSlice>(&client, labels(SLICE_LABELS));
-    let mut nodes = watch::<v1::Node>(&client, fields(format!("metadata.name={node_name}")));
+    let mut services = watch::<Service>(&client, service_filter);
+    let mut slices = watch::<EndpointSlice>(&client, labels(SLICE_LABELS));
+    let mut nodes = watch::<Node>(&client, fields(format!("metadata.name={node_name}")));
 
     let mut state = State::new(node_name, observed);
     loop {
@@ -83,13 +77,10 @@ pub async fn run(client: Client, node_name: &str, events: Sender<Batch>, observe
     }
 }
 
-type Watch<K> = Pin<Box<dyn Stream<Item = Event<K>> + Send>>;
+type Watch<T> = Pin<Box<dyn Stream<Item = Event<T>> + Send>>;
 
-fn watch<K>(client: &Client, filter: Filter) -> Watch<K>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    reflect(Api::<Item<K>>::all(client.clone()), filter).boxed()
+fn watch<T: ApiKind>(client: &Client, filter: Filter) -> Watch<T> {
+    reflect(client.clone(), filter).boxed()
 }
 
 /// How the watch of the own Node stands.
@@ -174,22 +165,22 @@ impl<'a> State<'a> {
         }
     }
 
-    fn service(&mut self, event: Event<v1::Service>) -> Told {
-        let batch = take(&mut self.services, &event, self.observed, &mut self.failing);
+    fn service(&mut self, event: Event<Service>) -> Told {
+        let batch = take(&mut self.services, event, self.observed, &mut self.failing);
         self.told(batch, &HashMap::new())
     }
 
-    fn slice(&mut self, event: Event<discovery::v1::EndpointSlice>) -> Told {
-        let batch = take(&mut self.slices, &event, self.observed, &mut self.failing);
+    fn slice(&mut self, event: Event<EndpointSlice>) -> Told {
         let causes = match &event {
             Event::List(items) => items.iter().filter_map(|item| self.cause(item)).collect(),
             Event::Put(item) => self.cause(item).into_iter().collect(),
             Event::Delete(_) | Event::Connected | Event::Failed(_) => HashMap::new(),
         };
+        let batch = take(&mut self.slices, event, self.observed, &mut self.failing);
         self.told(batch, &causes)
     }
 
-    fn node(&mut self, event: Event<v1::Node>) -> Told {
+    fn node(&mut self, event: Event<Node>) -> Told {
         match &event {
             Event::List(nodes) if nodes.is_empty() => self.observed.set_node(NodeState::Absent),
             Event::Delete(_) => self.observed.set_node(NodeState::Absent),
@@ -198,7 +189,7 @@ impl<'a> State<'a> {
             Event::Connected | Event::Failed(_) => {}
         }
         let failed = matches!(event, Event::Failed(_));
-        let batch = take(&mut self.nodes, &event, self.observed, &mut self.failing);
+        let batch = take(&mut self.nodes, event, self.observed, &mut self.failing);
         let before = self.node;
         self.node = before.after(failed, &self.nodes);
         if self.node != before
@@ -210,18 +201,16 @@ impl<'a> State<'a> {
     }
 
     /// A Node that can't be read leaves the verdict as it was.
-    fn see_node(&self, node: &Item<v1::Node>) {
+    fn see_node(&self, node: &Item<Node>) {
         if let Ok(node) = &node.object {
-            self.observed.set_node(node_state(node));
+            self.observed.set_node(node.aside);
         }
     }
 
     /// When a slice's last change was caused, unless that was before this process began.
-    fn cause(&self, item: &Item<discovery::v1::EndpointSlice>) -> Option<(ObjectName, Timestamp)> {
-        let slice = item.object.as_ref().ok()?;
-        let annotations = slice.metadata.annotations.as_ref()?;
-        let at: Timestamp = annotations.get(TRIGGER_TIME)?.parse().ok()?;
-        (at >= self.started).then(|| (item.name(), at))
+    fn cause(&self, item: &Item<EndpointSlice>) -> Option<(ObjectName, Timestamp)> {
+        let at = item.object.as_ref().ok()?.aside?;
+        (at >= self.started).then(|| (item.name.clone(), at))
     }
 
     /// Adds `Synced` to the batch that completes the first list of everything (S-8), and what caused the changes of slices.
@@ -248,18 +237,6 @@ impl<'a> State<'a> {
     }
 }
 
-/// What load balancers in front of the node should know of it (S-61).
-fn node_state(node: &v1::Node) -> NodeState {
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    if node.metadata.deletion_timestamp.is_some() {
-        NodeState::Deleted
-    } else if taints.is_some_and(|taints| taints.iter().any(|taint| taint.key == TO_BE_DELETED)) {
-        NodeState::Tainted
-    } else {
-        NodeState::Eligible
-    }
-}
-
 fn kind<T: ApiKind>() -> &'static str {
     T::NAME
 }
@@ -267,7 +244,7 @@ fn kind<T: ApiKind>() -> &'static str {
 /// Takes an event in and notes how the watch stands. A failure is told once, until another one or a success follows.
 fn take<T: ApiKind>(
     watched: &mut Watched<T>,
-    event: &Event<T::Object>,
+    event: Event<T>,
     observed: &Observed,
     failing: &mut HashMap<&'static str, &'static str>,
 ) -> Batch {
@@ -305,7 +282,7 @@ fn take<T: ApiKind>(
             if failing.insert(kind, failure.kind) == Some(failure.kind) {
                 debug!(kind, error = failure.message, "still not watched");
             } else {
-                report(kind, failure);
+                report(kind, &failure);
             }
             Batch::new()
         }

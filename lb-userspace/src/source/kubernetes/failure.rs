@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use super::splitter::NoList;
 use crate::causes::{refusal, with_causes};
 
 /// A list or watch that failed.
@@ -70,6 +71,11 @@ impl Failure {
     /// An answer that has no version to watch from.
     pub(super) fn no_version() -> Self {
         Self::new(MALFORMED, "the list has no resourceVersion")
+    }
+
+    /// An answer that is no list, or not all of one.
+    pub(super) fn no_list(error: &NoList) -> Self {
+        Self::new(MALFORMED, error.to_string())
     }
 
     /// Watching from the known version will fail again.

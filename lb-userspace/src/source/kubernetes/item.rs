@@ -1,104 +1,134 @@
 //! An object of the API that may be one that this program can't read. Lists and watches decode each object by itself, so
-//! that such a one costs neither the list that it is in nor the watch.
+//! that such a one costs neither the list that it is in nor the watch; and what it says is put in our words at once, so
+//! that no more of it is kept.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use serde::de::{DeserializeOwned, Error as _};
+use kube::core::ObjectMeta;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::watched::ApiKind;
 use crate::model::ObjectName;
+use crate::source::convert::Converted;
 
 /// An object, or why it could not be read.
 #[derive(Clone, Debug)]
-pub(super) struct Item<K> {
-    /// Of an object that can't be read: namespace, name and version alone, where they can be told.
-    meta: ObjectMeta,
+pub(super) struct Item<T: ApiKind> {
+    /// Of an object that can't be read as well, where it can be told.
+    pub(super) name: ObjectName,
+    /// Its version, likewise.
+    pub(super) version: Option<String>,
     /// The object, or the decoder's words.
-    pub(super) object: Result<K, String>,
+    pub(super) object: Result<Read<T>, String>,
 }
 
-impl<K: Resource> Item<K> {
-    pub(super) fn name(&self) -> ObjectName {
-        let meta = self.meta();
-        ObjectName::new(
-            meta.namespace.clone().unwrap_or_default(),
-            meta.name.clone().unwrap_or_default(),
-        )
+/// An object that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Read<T: ApiKind> {
+    /// What it means.
+    pub(super) converted: Converted<T>,
+    /// What else it says.
+    pub(super) aside: T::Aside,
+}
+
+impl<T: ApiKind> Item<T> {
+    /// An object from its text.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub(super) fn from_text(text: &[u8]) -> Result<Self, serde_json::Error> {
+        match serde_json::from_slice::<T::Wire>(text) {
+            Ok(wire) => Ok(Self::of(wire)),
+            // Rare, and the words are then the same as in a watch.
+            Err(_) => Self::from_value(&serde_json::from_slice(text)?),
+        }
     }
-}
 
-impl<'de, K: DeserializeOwned> Deserialize<'de> for Item<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
+    fn from_value(value: &Value) -> Result<Self, serde_json::Error> {
         if !value.is_object() {
-            return Err(D::Error::custom("an object of the API is no JSON object"));
+            return Err(serde_json::Error::custom(
+                "an object of the API is no JSON object",
+            ));
         }
-        let text = |field: &str| value["metadata"][field].as_str().map(str::to_owned);
-        let meta = ObjectMeta {
-            namespace: text("namespace"),
-            name: text("name"),
-            resource_version: text("resourceVersion"),
-            ..ObjectMeta::default()
-        };
-        let object = serde_json::from_value(value).map_err(|error| error.to_string());
-        Ok(Self { meta, object })
+        match T::Wire::deserialize(value) {
+            Ok(wire) => Ok(Self::of(wire)),
+            Err(error) => {
+                let text = |field: &str| value["metadata"][field].as_str();
+                Ok(Self {
+                    name: ObjectName::new(
+                        text("namespace").unwrap_or_default(),
+                        text("name").unwrap_or_default(),
+                    ),
+                    version: text("resourceVersion").map(str::to_owned),
+                    object: Err(error.to_string()),
+                })
+            }
+        }
+    }
+
+    fn of(wire: T::Wire) -> Self {
+        let mut object: T::Object = wire.into();
+        let meta: &mut ObjectMeta = object.meta_mut();
+        let version = meta.resource_version.take();
+        let name = ObjectName::new(
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        );
+        Self {
+            object: Ok(Read {
+                converted: T::convert(&name, &object),
+                aside: T::aside(&object),
+            }),
+            name,
+            version,
+        }
     }
 }
 
-impl<K: Resource> Resource for Item<K> {
-    type DynamicType = K::DynamicType;
-    type Scope = K::Scope;
-
-    fn kind(of: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
-        K::kind(of)
-    }
-
-    fn group(of: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
-        K::group(of)
-    }
-
-    fn version(of: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
-        K::version(of)
-    }
-
-    fn plural(of: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
-        K::plural(of)
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        match &self.object {
-            Ok(object) => object.meta(),
-            Err(_) => &self.meta,
-        }
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        match &mut self.object {
-            Ok(object) => object.meta_mut(),
-            Err(_) => &mut self.meta,
-        }
+impl<'de, T: ApiKind> Deserialize<'de> for Item<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_value(&Value::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Service;
     use serde_json::json;
 
     use super::*;
+    use crate::model::Service;
 
     #[test]
     fn an_object_that_does_not_decode_keeps_its_name_and_version() {
-        let list: Vec<Item<Service>> = serde_json::from_value(json!([
-            {"metadata": {"name": "a", "namespace": "shop", "resourceVersion": "7"}, "spec": {"ports": "eighty"}},
-            {"metadata": {"name": "b", "namespace": "shop"}, "spec": {"clusterIP": "10.96.0.1"}},
-            {"metadata": {"name": 5}},
-        ]))
-        .expect("a list with objects that can't be read");
-        let names: Vec<String> = list.iter().map(|item| item.name().to_string()).collect();
+        let objects = [
+            json!({"metadata": {"name": "a", "namespace": "shop", "resourceVersion": "7"}, "spec": {"ports": "eighty"}}),
+            json!({"metadata": {"name": "b", "namespace": "shop"}, "spec": {"clusterIP": "10.96.0.1"}}),
+            json!({"metadata": {"name": 5}}),
+        ];
+        let read = |object: &Value| {
+            let from_text = Item::<Service>::from_text(object.to_string().as_bytes());
+            let from_text = from_text.expect("an object");
+            let from_watch: Item<Service> = serde_json::from_value(object.clone()).expect("it");
+            let words = |item: &Item<Service>| item.object.as_ref().err().cloned();
+            assert_eq!(words(&from_text), words(&from_watch));
+            assert_eq!(from_text.name, from_watch.name);
+            from_text
+        };
+        let items = objects.each_ref().map(read);
+        let names = items.each_ref().map(|item| item.name.to_string());
         assert_eq!(names, ["shop/a", "shop/b", "/"]);
-        assert_eq!(list[0].meta().resource_version.as_deref(), Some("7"));
-        assert!(list[0].object.is_err() && list[1].object.is_ok() && list[2].object.is_err());
+        assert_eq!(items[0].version.as_deref(), Some("7"));
+        assert_eq!(items.map(|item| item.object.is_ok()), [false, true, false]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_item() {
+        for text in ["5", "\"a\"", "[]", "null", "{", ""] {
+            assert!(
+                Item::<Service>::from_text(text.as_bytes()).is_err(),
+                "{text}"
+            );
+        }
     }
 }

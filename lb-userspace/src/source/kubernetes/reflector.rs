@@ -4,19 +4,21 @@
 //!
 //! Knows neither kinds nor what becomes of the objects.
 
-use std::fmt::Debug;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, stream};
-use kube::Resource;
-use kube::api::{Api, ListParams, VersionMatch, WatchEvent, WatchParams};
-use serde::de::DeserializeOwned;
+use futures::{AsyncBufReadExt, Stream, StreamExt, stream};
+use kube::api::{ListParams, VersionMatch, WatchEvent, WatchParams};
+use kube::core::Request;
+use kube::{Client, Resource};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
 use super::failure::Failure;
 use super::item::Item;
+use super::splitter::{Metadata, NoList, Splitter};
+use super::watched::ApiKind;
 
 /// How long a complete list may take; the API server gives one up after a minute.
 const LIST_PATIENCE: Duration = Duration::from_secs(90);
@@ -35,15 +37,15 @@ const PAGE: u32 = 500;
 
 /// What a list and watch tells.
 #[derive(Debug)]
-pub(super) enum Event<K> {
+pub(super) enum Event<T: ApiKind> {
     /// Everything that there is.
-    List(Vec<Item<K>>),
+    List(Vec<Item<T>>),
     /// Changes are followed from now on.
     Connected,
     /// An object is now this.
-    Put(Item<K>),
+    Put(Item<T>),
     /// An object is gone.
-    Delete(Item<K>),
+    Delete(Item<T>),
     /// Nothing is heard; the next try follows.
     Failed(Failure),
 }
@@ -56,12 +58,12 @@ pub(super) struct Filter {
 }
 
 /// What there is and what changes, for ever.
-pub(super) fn reflect<K>(api: Api<Item<K>>, filter: Filter) -> impl Stream<Item = Event<K>> + Send
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
+pub(super) fn reflect<T: ApiKind>(
+    client: Client,
+    filter: Filter,
+) -> impl Stream<Item = Event<T>> + Send {
     let start = Reflector {
-        api,
+        client,
         filter,
         place: Place::Lost(From::Cache),
         backoff: Backoff::default(),
@@ -74,10 +76,10 @@ where
     })
 }
 
-struct Reflector<K> {
-    api: Api<Item<K>>,
+struct Reflector<T: ApiKind> {
+    client: Client,
     filter: Filter,
-    place: Place<K>,
+    place: Place<T>,
     backoff: Backoff,
     /// How long to wait before the next try.
     wait: Option<Duration>,
@@ -85,13 +87,13 @@ struct Reflector<K> {
     tries: u32,
 }
 
-enum Place<K> {
+enum Place<T: ApiKind> {
     /// Everything has to be listed.
     Lost(From),
     /// Everything up to a version is known.
     Known(String),
     /// Changes since a version are coming in.
-    Watching(Watch<K>),
+    Watching(Watch<T>),
 }
 
 /// How new a list must be at least.
@@ -104,18 +106,15 @@ enum From {
     Etcd,
 }
 
-struct Watch<K> {
+struct Watch<T: ApiKind> {
     version: String,
-    events: BoxStream<'static, kube::Result<WatchEvent<Item<K>>>>,
+    events: BoxStream<'static, kube::Result<WatchEvent<Item<T>>>>,
     opened: Instant,
     heard: bool,
 }
 
-impl<K> Reflector<K>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    async fn next(&mut self) -> Event<K> {
+impl<T: ApiKind> Reflector<T> {
+    async fn next(&mut self) -> Event<T> {
         if let Some(wait) = self.wait.take() {
             sleep(wait).await;
         }
@@ -132,8 +131,8 @@ where
         }
     }
 
-    async fn list(&mut self, from: From) -> Event<K> {
-        let failure = match timeout(LIST_PATIENCE, pages(&self.api, &self.filter, &from)).await {
+    async fn list(&mut self, from: From) -> Event<T> {
+        let failure = match timeout(LIST_PATIENCE, pages(&self.client, &self.filter, &from)).await {
             Ok(Ok((items, version))) => {
                 self.place = Place::Known(version);
                 self.tries = 0;
@@ -150,14 +149,14 @@ where
         self.failed(failure)
     }
 
-    async fn open(&mut self, version: String) -> Event<K> {
+    async fn open(&mut self, version: String) -> Event<T> {
         let params = WatchParams {
             label_selector: self.filter.labels.clone(),
             field_selector: self.filter.fields.clone(),
             timeout: Some(WATCH_SECONDS),
             ..WatchParams::default()
         };
-        let failure = match timeout(OPEN_PATIENCE, self.api.watch(&params, &version)).await {
+        let failure = match timeout(OPEN_PATIENCE, watch(&self.client, &params, &version)).await {
             Ok(Ok(events)) => {
                 self.place = Place::Watching(Watch {
                     version,
@@ -174,7 +173,7 @@ where
     }
 
     /// The next event of a watch, none where there is none and the watch is to be opened again or waited for further.
-    async fn hear(&mut self, mut watch: Watch<K>) -> Option<Event<K>> {
+    async fn hear(&mut self, mut watch: Watch<T>) -> Option<Event<T>> {
         let event = match timeout(SILENCE, watch.events.next()).await {
             Ok(Some(Ok(event))) => event,
             Ok(Some(Err(error))) => {
@@ -209,7 +208,7 @@ where
             }
         };
         if let Event::Put(item) | Event::Delete(item) = &event
-            && let Some(version) = item.meta().resource_version.clone()
+            && let Some(version) = item.version.clone()
         {
             watch.version = version;
         }
@@ -220,7 +219,7 @@ where
     }
 
     /// A watch failed; the next try goes on from its version where that is of use.
-    fn lost_touch(&mut self, version: String, failure: Failure) -> Event<K> {
+    fn lost_touch(&mut self, version: String, failure: Failure) -> Event<T> {
         self.tries += u32::from(failure.is_answer());
         self.place = if failure.spoils_version() {
             Place::Lost(From::Etcd)
@@ -232,7 +231,7 @@ where
         self.failed(failure)
     }
 
-    fn failed(&mut self, failure: Failure) -> Event<K> {
+    fn failed(&mut self, failure: Failure) -> Event<T> {
         self.wait = Some(self.backoff.failed(failure.retry_after));
         Event::Failed(failure)
     }
@@ -243,15 +242,25 @@ where
     }
 }
 
+/// Begins a watch.
+async fn watch<T: ApiKind>(
+    client: &Client,
+    params: &WatchParams,
+    version: &str,
+) -> kube::Result<BoxStream<'static, kube::Result<WatchEvent<Item<T>>>>> {
+    let request = request::<T>().watch(params, version);
+    let events = client
+        .request_events(request.map_err(kube::Error::BuildRequest)?)
+        .await?;
+    Ok(events.boxed())
+}
+
 /// All pages of a list, and its version.
-async fn pages<K>(
-    api: &Api<Item<K>>,
+async fn pages<T: ApiKind>(
+    client: &Client,
     filter: &Filter,
     from: &From,
-) -> Result<(Vec<Item<K>>, String), Failure>
-where
-    K: Resource + Clone + DeserializeOwned + Debug,
-{
+) -> Result<(Vec<Item<T>>, String), Failure> {
     let (resource_version, limit) = match from {
         From::Cache => (Some("0".to_owned()), None),
         From::Version(version) => (Some(version.clone()), None),
@@ -269,18 +278,47 @@ where
     };
     let mut items = Vec::new();
     loop {
-        let page = api.list(&params).await.map_err(|e| Failure::of(&e))?;
-        items.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+        let metadata = page(client, &params, &mut items).await?;
+        match metadata.token.filter(|token| !token.is_empty()) {
             Some(token) => {
                 params.continue_token = Some(token);
                 params.limit = Some(PAGE);
             }
             None => {
-                let version = page.metadata.resource_version;
-                let version = version.filter(|version| !version.is_empty());
+                let version = metadata.version.filter(|version| !version.is_empty());
                 return Ok((items, version.ok_or_else(Failure::no_version)?));
             }
         }
     }
+}
+
+/// Adds the objects of one page. Each is decoded as soon as it has arrived, while the server still writes those behind it.
+async fn page<T: ApiKind>(
+    client: &Client,
+    params: &ListParams,
+    items: &mut Vec<Item<T>>,
+) -> Result<Metadata, Failure> {
+    let failed = |error| Failure::of(&error);
+    let request = request::<T>().list(params);
+    let request = request.map_err(|error| failed(kube::Error::BuildRequest(error)))?;
+    let mut text = pin!(client.request_stream(request).await.map_err(failed)?);
+    let mut splitter = Splitter::default();
+    loop {
+        let piece = text.fill_buf().await;
+        let piece = piece.map_err(|error| failed(kube::Error::ReadEvents(error)))?;
+        if piece.is_empty() {
+            return splitter.finish().map_err(|error| Failure::no_list(&error));
+        }
+        let pushed = splitter.push(piece, |object| {
+            items.push(Item::from_text(object).map_err(NoList::Object)?);
+            Ok(())
+        });
+        pushed.map_err(|error| Failure::no_list(&error))?;
+        let octets = piece.len();
+        text.consume_unpin(octets);
+    }
+}
+
+fn request<T: ApiKind>() -> Request {
+    Request::new(T::Object::url_path(&(), None))
 }

@@ -4,12 +4,14 @@ mod api;
 mod credentials;
 mod weather;
 
+use k8s_openapi::api::core::v1;
 use serde_json::{Value, json};
 
+use super::watched::TRIGGER_TIME;
 use super::*;
 
 /// A Service of the API as an item of a list, made of JSON as the API's are.
-fn item(value: Value) -> Item<v1::Service> {
+fn item(value: Value) -> Item<Service> {
     serde_json::from_value(value).expect("an object")
 }
 
@@ -52,12 +54,12 @@ fn check(told: &[SourceEvent], expected: &[&str]) {
 }
 
 /// As [`service`], as an item.
-fn s(name: &str, host: u8) -> Item<v1::Service> {
+fn s(name: &str, host: u8) -> Item<Service> {
     item(serde_json::to_value(service(name, host)).expect("JSON"))
 }
 
 /// As [`s`], but with a port that is no number.
-fn broken(name: &str) -> Item<v1::Service> {
+fn broken(name: &str) -> Item<Service> {
     let metadata = json!({"name": name, "namespace": "shop", "resourceVersion": "2"});
     item(json!({"metadata": metadata, "spec": {"ports": [{"port": "eighty"}]}}))
 }
@@ -66,11 +68,11 @@ fn broken(name: &str) -> Item<v1::Service> {
 fn s_8_a_new_list_tells_the_changes_alone() {
     let mut watched = Watched::<Service>::default();
     check(
-        &watched.list(&[s("a", 1), s("b", 2), s("c", 3)]),
+        &watched.list(vec![s("a", 1), s("b", 2), s("c", 3)]),
         &["+a=10.96.0.1", "+b=10.96.0.2", "+c=10.96.0.3"],
     );
     check(
-        &watched.list(&[s("a", 1), s("c", 4), s("d", 5)]),
+        &watched.list(vec![s("a", 1), s("c", 4), s("d", 5)]),
         &["-b", "+c=10.96.0.4", "+d=10.96.0.5"],
     );
 }
@@ -78,11 +80,11 @@ fn s_8_a_new_list_tells_the_changes_alone() {
 #[test]
 fn watched_changes_are_told_one_by_one() {
     let mut watched = Watched::<Service>::default();
-    check(&watched.list(&[]), &[]);
-    check(&watched.put(&s("a", 1)), &["+a=10.96.0.1"]);
-    check(&watched.put(&s("a", 1)), &[]);
-    check(&watched.delete(&s("a", 1)), &["-a"]);
-    check(&watched.delete(&s("a", 1)), &[]);
+    check(&watched.list(vec![]), &[]);
+    check(&watched.put(s("a", 1)), &["+a=10.96.0.1"]);
+    check(&watched.put(s("a", 1)), &[]);
+    check(&watched.delete(s("a", 1)), &["-a"]);
+    check(&watched.delete(s("a", 1)), &[]);
 }
 
 #[test]
@@ -97,36 +99,36 @@ fn s_1_a_service_that_goes_to_another_proxy_is_removed_and_comes_back() {
     );
     let handed_over = item(serde_json::to_value(handed_over).expect("JSON"));
     let mut watched = Watched::<Service>::default();
-    check(&watched.list(&[s("a", 1)]), &["+a=10.96.0.1"]);
-    check(&watched.put(&handed_over), &["-a"]);
-    check(&watched.put(&s("a", 1)), &["+a=10.96.0.1"]);
+    check(&watched.list(vec![s("a", 1)]), &["+a=10.96.0.1"]);
+    check(&watched.put(handed_over), &["-a"]);
+    check(&watched.put(s("a", 1)), &["+a=10.96.0.1"]);
 }
 
 #[test]
 fn an_object_that_cannot_be_read_stays_what_it_was_and_costs_no_other_anything() {
     let mut watched = Watched::<Service>::default();
     check(
-        &watched.list(&[s("a", 1), broken("b"), s("c", 3)]),
+        &watched.list(vec![s("a", 1), broken("b"), s("c", 3)]),
         &["+a=10.96.0.1", "!Service shop/b: 1", "+c=10.96.0.3"],
     );
     assert_eq!(watched.rejected(), 1);
-    check(&watched.put(&broken("a")), &["!Service shop/a: 1"]);
+    check(&watched.put(broken("a")), &["!Service shop/a: 1"]);
     assert_eq!(watched.rejected(), 2);
     check(
-        &watched.list(&[broken("a"), s("b", 2), s("c", 3)]),
+        &watched.list(vec![broken("a"), s("b", 2), s("c", 3)]),
         &["!Service shop/b: 0", "+b=10.96.0.2"],
     );
-    check(&watched.put(&s("a", 1)), &["!Service shop/a: 0"]);
+    check(&watched.put(s("a", 1)), &["!Service shop/a: 0"]);
     assert_eq!(watched.rejected(), 0);
-    check(&watched.put(&broken("c")), &["!Service shop/c: 1"]);
-    check(&watched.delete(&broken("c")), &["!Service shop/c: 0", "-c"]);
+    check(&watched.put(broken("c")), &["!Service shop/c: 1"]);
+    check(&watched.delete(broken("c")), &["!Service shop/c: 0", "-c"]);
     assert_eq!(watched.rejected(), 0);
 }
 
 #[test]
 fn an_object_that_cannot_be_read_is_named_with_the_remedy() {
     let mut watched = Watched::<Service>::default();
-    let told = watched.put(&broken("a"));
+    let told = watched.put(broken("a"));
     let [SourceEvent::Problems { object, messages }] = &told[..] else {
         panic!("one complaint, not {told:?}");
     };
@@ -183,7 +185,7 @@ fn s_8_a_first_list_with_an_object_that_cannot_be_read_is_not_complete() {
 #[test]
 fn a_node_that_cannot_be_listed_is_told_from_one_that_is_not_there() {
     let node = || serde_json::from_value(json!({"metadata": {"name": "one"}})).expect("a Node");
-    let check = |events: Vec<Event<v1::Node>>, words: Option<&str>| {
+    let check = |events: Vec<Event<Node>>, words: Option<&str>| {
         let observed = Observed::default();
         let mut state = State::new("one", &observed);
         for event in events {
@@ -222,7 +224,7 @@ fn s_61_a_node_that_is_absent_deleted_or_tainted_is_not_eligible() {
         for (key, value) in more.as_object().expect("an object") {
             node[key] = value.clone();
         }
-        serde_json::from_value::<Item<v1::Node>>(node).expect("a Node")
+        serde_json::from_value::<Item<Node>>(node).expect("a Node")
     };
     let plain = || node(json!({}));
     let tainted = || {
@@ -255,7 +257,7 @@ fn the_cause_of_a_changed_slice_is_told_once_unless_it_is_older_than_the_agent()
     let observed = Observed::default();
     let mut state = State::new("one", &observed);
     let started = state.started;
-    let slice = |at: Timestamp, address: &str| -> Item<discovery::v1::EndpointSlice> {
+    let slice = |at: Timestamp, address: &str| -> Item<EndpointSlice> {
         serde_json::from_value(json!({
             "metadata": {
                 "name": "a-1", "namespace": "shop",
@@ -296,6 +298,6 @@ fn the_cause_of_a_changed_slice_is_told_once_unless_it_is_older_than_the_agent()
 fn an_object_without_a_name_or_spec_is_harmless() {
     let mut watched = Watched::<Service>::default();
     let empty = || item(json!({}));
-    check(&watched.put(&empty()), &[]);
-    check(&watched.list(&[empty(), item(json!({"metadata": 5}))]), &[]);
+    check(&watched.put(empty()), &[]);
+    check(&watched.list(vec![empty(), item(json!({"metadata": 5}))]), &[]);
 }

@@ -1,50 +1,93 @@
 //! One kind of object under watch: the API's objects become ours. Does no I/O; the reflector does the talking.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::{core::v1, discovery};
 use kube::Resource;
+use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::item::Item;
+use super::item::{Item, Read};
+use super::wire::{NodeWire, ServiceWire, SliceWire};
 use crate::model::{EndpointSlice, Node, ObjectName, Service};
 use crate::source::Batch;
 use crate::source::convert::{self, Converted};
 use crate::source::known::{Kind, Known, Told};
-use crate::source::observed::Rejected;
+use crate::source::observed::{NodeState, Rejected};
+
+/// When the newest change of a slice was caused.
+pub(super) const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+/// Taint of a node that the cluster's autoscaler is about to delete (S-61).
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// A kind of the model that the API has a kind for.
-pub(super) trait ApiKind: Kind {
+pub(super) trait ApiKind: Kind + Clone + Debug + Send + Sync + 'static {
     /// The API's kind.
-    type Object: Resource;
+    type Object: Resource<DynamicType = ()>;
+    /// The members of it that count.
+    type Wire: DeserializeOwned + Into<Self::Object>;
+    /// What it says beside what it means.
+    type Aside: Clone + Debug + Send;
 
     /// From the API's object to the model's.
     fn convert(name: &ObjectName, object: &Self::Object) -> Converted<Self>;
+
+    /// The rest.
+    fn aside(object: &Self::Object) -> Self::Aside;
 }
 
 impl ApiKind for Service {
     type Object = v1::Service;
+    type Wire = ServiceWire;
+    type Aside = ();
 
     fn convert(name: &ObjectName, object: &v1::Service) -> Converted<Self> {
         convert::service(name, object)
     }
+
+    fn aside(_: &v1::Service) {}
 }
 
 impl ApiKind for EndpointSlice {
     type Object = discovery::v1::EndpointSlice;
+    type Wire = SliceWire;
+    /// When its last change was caused.
+    type Aside = Option<Timestamp>;
 
     fn convert(name: &ObjectName, object: &discovery::v1::EndpointSlice) -> Converted<Self> {
         convert::endpoint_slice(name, object)
+    }
+
+    fn aside(object: &discovery::v1::EndpointSlice) -> Option<Timestamp> {
+        let annotations = object.metadata.annotations.as_ref()?;
+        annotations.get(TRIGGER_TIME)?.parse().ok()
     }
 }
 
 impl ApiKind for Node {
     type Object = v1::Node;
+    type Wire = NodeWire;
+    /// Whether it should be sent traffic (S-61).
+    type Aside = NodeState;
 
     fn convert(_: &ObjectName, object: &v1::Node) -> Converted<Self> {
         Converted {
             object: Some(Arc::new(convert::node(object))),
             problems: Vec::new(),
+        }
+    }
+
+    fn aside(object: &v1::Node) -> NodeState {
+        let taints = object.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+        if object.metadata.deletion_timestamp.is_some() {
+            NodeState::Deleted
+        } else if taints.is_some_and(|taints| taints.iter().any(|taint| taint.key == TO_BE_DELETED))
+        {
+            NodeState::Tainted
+        } else {
+            NodeState::Eligible
         }
     }
 }
@@ -69,15 +112,18 @@ impl<T> Default for Watched<T> {
 
 impl<T: ApiKind> Watched<T> {
     /// Takes in a complete list, as the changes to what was known (S-8).
-    pub(super) fn list(&mut self, items: &[Item<T::Object>]) -> Batch {
+    pub(super) fn list(&mut self, items: Vec<Item<T>>) -> Batch {
         self.rejected.clear();
-        let all = items.iter().filter_map(|item| self.told(item)).collect();
+        let all = items
+            .into_iter()
+            .filter_map(|item| self.told(item))
+            .collect();
         self.complete = true;
         self.known.replace(all)
     }
 
     /// Takes in an object that is new or has changed.
-    pub(super) fn put(&mut self, item: &Item<T::Object>) -> Batch {
+    pub(super) fn put(&mut self, item: Item<T>) -> Batch {
         match self.told(item) {
             Some((name, told)) => self.known.put(name, told),
             None => Batch::new(),
@@ -85,10 +131,9 @@ impl<T: ApiKind> Watched<T> {
     }
 
     /// Takes in that an object is gone.
-    pub(super) fn delete(&mut self, item: &Item<T::Object>) -> Batch {
-        let name = item.name();
-        self.rejected.set(&name, false);
-        self.known.remove(name)
+    pub(super) fn delete(&mut self, item: Item<T>) -> Batch {
+        self.rejected.set(&item.name, false);
+        self.known.remove(item.name)
     }
 
     /// A list was complete at least once.
@@ -108,11 +153,11 @@ impl<T: ApiKind> Watched<T> {
 
     /// What is to be told of an object. Of one that can't be read what was known stays. None for one without a name that
     /// can't be read, which is reported at once.
-    fn told(&mut self, item: &Item<T::Object>) -> Option<(ObjectName, Told<T>)> {
-        let name = item.name();
-        self.rejected.set(&name, item.object.is_err());
-        let told = match &item.object {
-            Ok(object) => Told::new(&name, None, &T::convert(&name, object)),
+    fn told(&mut self, item: Item<T>) -> Option<(ObjectName, Told<T>)> {
+        let Item { name, object, .. } = item;
+        self.rejected.set(&name, object.is_err());
+        let told = match object {
+            Ok(Read { converted, .. }) => Told::new(&name, None, &converted),
             Err(error) if name.name.is_empty() => {
                 warn!(
                     kind = T::NAME,
@@ -120,7 +165,7 @@ impl<T: ApiKind> Watched<T> {
                 );
                 return None;
             }
-            Err(error) => self.known.unread(&name, error),
+            Err(error) => self.known.unread(&name, &error),
         };
         Some((name, told))
     }
