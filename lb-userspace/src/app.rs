@@ -229,12 +229,13 @@ impl Stage {
         } else {
             self.reconciler.reconcile_known(now)
         };
+        let took = now.elapsed();
         if outcome.changed > 0 {
             self.has_written = true;
             self.has_written_much |= outcome.changed >= MANY_WRITES;
             info!(writes = outcome.changed, "wrote Services");
         }
-        self.report.written(&outcome, now.elapsed());
+        self.report.written(&outcome, took);
         self.problems.of_services(&outcome.problems);
         outcome.retry_after.map(|wait| Instant::now() + wait)
     }

@@ -4,10 +4,14 @@
 //! frontends; one that changes is replaced by one write. What no frontend refers to any more goes last. So no packet
 //! finds a frontend with a slot whose backend is missing.
 
+use std::collections::HashSet;
+use std::ops::Range;
+
+use lb_common::frontend::Frontend;
 use lb_common::vip_filter;
 
 use crate::desired::{Rows, SlotWrites, Touched};
-use crate::maps::{FrontendAt, Op, row};
+use crate::maps::{BackendKey, BackendRow, FrontendAt, Op, row};
 
 /// What a step does; steps of a lesser phase come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -34,11 +38,25 @@ pub enum Phase {
     DeleteServices,
 }
 
+impl Phase {
+    /// All, in their order.
+    pub const ALL: [Self; 10] = [
+        Self::DeleteFrontends,
+        Self::DeleteAddressRows,
+        Self::SetVipBits,
+        Self::PutBackends,
+        Self::WriteSlots,
+        Self::PutServices,
+        Self::PutFrontends,
+        Self::PutAddressRows,
+        Self::DeleteBackends,
+        Self::DeleteServices,
+    ];
+}
+
 /// One write.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Step {
-    /// When.
-    pub phase: Phase,
     /// The write.
     pub op: Op,
     /// The service ids that it is for: of the new row, and of the row that was there. 0 where there is none. Steps of a
@@ -46,86 +64,186 @@ pub struct Step {
     pub owners: [u32; 2],
 }
 
-/// The steps that make the touched keys of `actual` what they are in `desired`, and write the tables that are not
-/// written. `filter` are the words of `vip_filter`.
-pub fn delta(
-    desired: &Rows,
-    writes: &SlotWrites,
-    actual: &Rows,
-    filter: &[u64],
-    touched: &Touched,
-) -> Vec<Step> {
-    let mut steps = Vec::new();
-    touched
-        .frontends
-        .iter()
-        .for_each(|at| frontend(at, desired, actual, filter, &mut steps));
-    for (offset, write) in writes {
-        let op = Op::WriteSlots {
-            offset: *offset,
-            ids: write.ids.clone(),
-        };
-        steps.push(Step {
-            phase: Phase::WriteSlots,
-            op,
-            owners: [write.service_id, 0],
-        });
-    }
-    for key in &touched.backends {
-        let (new, old) = (desired.backends.get(key), actual.backends.get(key));
-        let owner = |row: Option<&crate::maps::BackendRow>| row.map_or(0, |row| row.service_id());
-        let (phase, op) = match (new, old) {
-            (Some(new), old) if old != Some(new) => {
-                (Phase::PutBackends, Op::PutBackend(key.id, *new))
-            }
-            (None, Some(_)) => (Phase::DeleteBackends, Op::DeleteBackend(*key)),
-            _ => continue,
-        };
-        steps.push(Step {
-            phase,
-            op,
-            owners: [owner(new), owner(old)],
-        });
-    }
-    for id in &touched.services {
-        let (phase, op) = match (desired.services.get(id), actual.services.get(id)) {
-            (Some(new), old) if old != Some(new) => (Phase::PutServices, Op::PutService(*id, *new)),
-            (None, Some(_)) => (Phase::DeleteServices, Op::DeleteService(*id)),
-            _ => continue,
-        };
-        steps.push(Step {
-            phase,
-            op,
-            owners: [*id, 0],
-        });
-    }
-    steps.sort_by_key(|step| step.phase);
-    steps
+/// Where desired and actual may differ, in an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Keys {
+    /// Of frontends that are no address's own row.
+    ports: Vec<FrontendAt>,
+    /// Of addresses' own rows.
+    addresses: Vec<FrontendAt>,
+    backends: Vec<BackendKey>,
+    services: Vec<u32>,
+    /// Of tables that are not written: the index of the first slot.
+    tables: Vec<u32>,
 }
 
-fn frontend(at: &FrontendAt, desired: &Rows, actual: &Rows, filter: &[u64], steps: &mut Vec<Step>) {
-    let (new, old) = (desired.frontends.get(at), actual.frontends.get(at));
-    let owners = [new, old].map(|row| row.map_or(0, |row| row.service_id()));
-    let mut push = |phase, op| steps.push(Step { phase, op, owners });
-    if new.is_some() && at.is_address_row() {
-        let bit = row::vip_bit(&at.address());
-        let (word, mask) = vip_filter::word_and_mask(bit);
-        if filter
-            .get(word as usize)
-            .is_some_and(|word| word & mask == 0)
-        {
-            push(Phase::SetVipBits, Op::SetVipBit(bit));
+impl Keys {
+    /// The touched keys, and the tables to write.
+    pub fn new(touched: &Touched, writes: &SlotWrites) -> Self {
+        let (addresses, ports) = touched
+            .frontends
+            .iter()
+            .partition(|at| at.is_address_row());
+        Self {
+            ports,
+            addresses,
+            backends: touched.backends.iter().copied().collect(),
+            services: touched.services.iter().copied().collect(),
+            tables: writes.keys().copied().collect(),
         }
     }
-    match (new, old, at.is_address_row()) {
-        (Some(new), old, false) if old != Some(new) => {
-            push(Phase::PutFrontends, Op::PutFrontend(*at, *new))
-        }
-        (Some(new), old, true) if old != Some(new) => {
-            push(Phase::PutAddressRows, Op::PutFrontend(*at, *new))
-        }
-        (None, Some(_), false) => push(Phase::DeleteFrontends, Op::DeleteFrontend(*at)),
-        (None, Some(_), true) => push(Phase::DeleteAddressRows, Op::DeleteFrontend(*at)),
-        _ => {}
+
+    /// Ranges of at most `size` keys which together are all that a phase may concern.
+    pub fn parts(&self, phase: Phase, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let len = match phase {
+            Phase::DeleteFrontends | Phase::PutFrontends => self.ports.len(),
+            Phase::SetVipBits | Phase::DeleteAddressRows | Phase::PutAddressRows => {
+                self.addresses.len()
+            }
+            Phase::PutBackends | Phase::DeleteBackends => self.backends.len(),
+            Phase::PutServices | Phase::DeleteServices => self.services.len(),
+            Phase::WriteSlots => self.tables.len(),
+        };
+        (0..len)
+            .step_by(size)
+            .map(move |start| start..len.min(start + size))
     }
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared<'a> {
+    /// What the maps should hold.
+    pub desired: &'a Rows,
+    /// Tables that are to be written.
+    pub writes: &'a SlotWrites,
+    /// What the maps hold.
+    pub actual: &'a Rows,
+    /// The words of `vip_filter`.
+    pub filter: &'a [u64],
+}
+
+impl Compared<'_> {
+    /// The steps of one phase, for a part of its keys. Done for all parts of all phases in their order, they make actual
+    /// what is desired, wherever the keys say that it may differ.
+    pub fn steps(&self, phase: Phase, keys: &Keys, part: Range<usize>) -> Vec<Step> {
+        match phase {
+            Phase::DeleteFrontends => self.frontends(&keys.ports[part], delete_frontend),
+            Phase::DeleteAddressRows => self.frontends(&keys.addresses[part], delete_frontend),
+            Phase::PutFrontends => self.frontends(&keys.ports[part], put_frontend),
+            Phase::PutAddressRows => self.frontends(&keys.addresses[part], put_frontend),
+            Phase::SetVipBits => self.vip_bits(&keys.addresses[part]),
+            Phase::PutBackends => self.backends(&keys.backends[part], |key, new, old| {
+                let new = new.filter(|new| old != Some(new))?;
+                Some(Op::PutBackend(key.id, *new))
+            }),
+            Phase::DeleteBackends => self.backends(&keys.backends[part], |key, new, old| {
+                (new.is_none() && old.is_some()).then_some(Op::DeleteBackend(*key))
+            }),
+            Phase::PutServices => self.services(&keys.services[part], |id| {
+                let new = self.desired.services.get(&id)?;
+                (self.actual.services.get(&id) != Some(new)).then_some(Op::PutService(id, *new))
+            }),
+            Phase::DeleteServices => self.services(&keys.services[part], |id| {
+                let goes = !self.desired.services.contains_key(&id)
+                    && self.actual.services.contains_key(&id);
+                goes.then_some(Op::DeleteService(id))
+            }),
+            Phase::WriteSlots => self.tables(&keys.tables[part]),
+        }
+    }
+
+    fn frontends(
+        &self,
+        keys: &[FrontendAt],
+        op: fn(FrontendAt, Option<&Frontend>, Option<&Frontend>) -> Option<Op>,
+    ) -> Vec<Step> {
+        let step = |at: &FrontendAt| {
+            let (new, old) = self.frontend(at);
+            Some(Step {
+                op: op(*at, new, old)?,
+                owners: owners(new, old),
+            })
+        };
+        keys.iter().filter_map(step).collect()
+    }
+
+    /// Bits that are set already are left out, and none occurs twice.
+    fn vip_bits(&self, addresses: &[FrontendAt]) -> Vec<Step> {
+        let mut seen = HashSet::new();
+        let step = |at: &FrontendAt| {
+            let (new, old) = self.frontend(at);
+            new?;
+            let bit = row::vip_bit(&at.address());
+            let (word, mask) = vip_filter::word_and_mask(bit);
+            let word = self.filter.get(word as usize)?;
+            (word & mask == 0 && seen.insert(bit)).then(|| Step {
+                op: Op::SetVipBit(bit),
+                owners: owners(new, old),
+            })
+        };
+        addresses.iter().filter_map(step).collect()
+    }
+
+    fn backends(
+        &self,
+        keys: &[BackendKey],
+        op: fn(&BackendKey, Option<&BackendRow>, Option<&BackendRow>) -> Option<Op>,
+    ) -> Vec<Step> {
+        let owner = |row: Option<&BackendRow>| row.map_or(0, |row| row.service_id());
+        let step = |key: &BackendKey| {
+            let new = self.desired.backends.get(key);
+            let old = self.actual.backends.get(key);
+            Some(Step {
+                op: op(key, new, old)?,
+                owners: [owner(new), owner(old)],
+            })
+        };
+        keys.iter().filter_map(step).collect()
+    }
+
+    fn services(&self, ids: &[u32], op: impl Fn(u32) -> Option<Op>) -> Vec<Step> {
+        let step = |id: &u32| {
+            Some(Step {
+                op: op(*id)?,
+                owners: [*id, 0],
+            })
+        };
+        ids.iter().filter_map(step).collect()
+    }
+
+    fn tables(&self, offsets: &[u32]) -> Vec<Step> {
+        let step = |offset: &u32| {
+            let write = self.writes.get(offset)?;
+            Some(Step {
+                op: Op::WriteSlots {
+                    offset: *offset,
+                    ids: write.ids.clone(),
+                },
+                owners: [write.service_id, 0],
+            })
+        };
+        offsets.iter().filter_map(step).collect()
+    }
+
+    /// The row that is to be, and the one that is.
+    fn frontend(&self, at: &FrontendAt) -> (Option<&Frontend>, Option<&Frontend>) {
+        (
+            self.desired.frontends.get(at),
+            self.actual.frontends.get(at),
+        )
+    }
+}
+
+fn owners(new: Option<&Frontend>, old: Option<&Frontend>) -> [u32; 2] {
+    [new, old].map(|row| row.map_or(0, |row| row.service_id()))
+}
+
+fn put_frontend(at: FrontendAt, new: Option<&Frontend>, old: Option<&Frontend>) -> Option<Op> {
+    let new = new.filter(|new| old != Some(new))?;
+    Some(Op::PutFrontend(at, *new))
+}
+
+fn delete_frontend(at: FrontendAt, new: Option<&Frontend>, old: Option<&Frontend>) -> Option<Op> {
+    (new.is_none() && old.is_some()).then_some(Op::DeleteFrontend(at))
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use lb_common::vip_filter;
 use tracing::{debug, info_span, warn};
 
-use crate::delta::{Phase, Step, delta};
+use crate::delta::{Compared, Keys, Phase, Step};
 use crate::desired::{Consequence, Desired, Problem};
 use crate::maps::{FrontendAt, MapError, Maps, Op, Walk, row};
 use crate::model::ObjectName;
@@ -24,6 +24,9 @@ use backoff::Backoff;
 
 /// How many failed writes of one pass are logged; the outcome holds one of each Service.
 const LOGGED_FAILURES: usize = 10;
+/// How many keys are compared and written at once: enough that a system call for each part costs nothing beside its rows, and so
+/// few that the writes of everything never are in memory together.
+const PART: usize = 1024;
 
 /// What a reconcile has come to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,8 +58,18 @@ pub struct Reconciler<M> {
 struct Pass {
     changed: usize,
     failures: Vec<Failure>,
+    /// Service ports with a write that failed. Each is left as it is from there on: its new frontend may miss a backend, and
+    /// its old frontend still needs the old ones.
+    failed: HashSet<u32>,
     /// Frontends that were not there before.
     created: HashSet<FrontendAt>,
+}
+
+impl Pass {
+    fn fail(&mut self, owners: [u32; 2]) {
+        self.failed
+            .extend(owners.into_iter().filter(|owner| *owner != 0));
+    }
 }
 
 /// A write that failed.
@@ -199,66 +212,74 @@ impl<M: Maps> Reconciler<M> {
     /// One pass over what differs.
     fn write(&mut self, now: Instant) -> Pass {
         let touched = self.desired.take_touched();
-        let steps = delta(
-            self.desired.rows(),
-            self.desired.writes(),
-            &self.actual.rows,
-            &self.actual.filter,
-            &touched,
-        );
+        let keys = Keys::new(&touched, self.desired.writes());
         let mut pass = Pass::default();
-        // A service port whose write failed is left as it is from there on: its new frontend may miss a backend, and its
-        // old frontend still needs the old ones.
-        let mut failed: HashSet<u32> = HashSet::new();
-        for phase in steps.chunk_by(|a, b| a.phase == b.phase) {
-            let (blocked, runnable): (Vec<&Step>, Vec<&Step>) = phase
-                .iter()
-                .partition(|step| step.owners.iter().any(|owner| failed.contains(owner)));
-            for step in blocked {
-                // Who had the frontend keeps what it refers to.
-                failed.extend(step.owners.iter().filter(|owner| **owner != 0));
-                self.touch_again(step);
+        for phase in Phase::ALL {
+            for part in keys.parts(phase, PART) {
+                let compared = Compared {
+                    desired: self.desired.rows(),
+                    writes: self.desired.writes(),
+                    actual: &self.actual.rows,
+                    filter: &self.actual.filter,
+                };
+                let steps = compared.steps(phase, &keys, part);
+                self.run(steps, &mut pass);
             }
-            let ops: Vec<Op> = runnable.iter().map(|step| step.op.clone()).collect();
-            for (step, result) in runnable.iter().zip(self.maps.apply(&ops)) {
-                match result {
-                    Ok(()) => self.succeeded(step, &mut pass),
-                    Err(error) => {
-                        if pass.failures.len() < LOGGED_FAILURES {
-                            warn!(%error, "a write failed");
-                        }
-                        failed.extend(step.owners.iter().filter(|owner| **owner != 0));
-                        self.touch_again(step);
-                        let owners = step.owners;
-                        pass.failures.push(Failure { owners, error });
-                    }
-                }
-            }
-            if phase[0].phase == Phase::SetVipBits && !pass.failures.is_empty() {
+            if phase == Phase::SetVipBits && !pass.failures.is_empty() {
                 // Behind a clear bit a frontend is not found, so none is put. Deleting stops as well.
                 self.desired.touch_mut().extend(touched);
                 return pass;
             }
         }
-        self.desired.release(now, &failed);
+        self.desired.release(now, &pass.failed);
         pass
     }
 
-    fn succeeded(&mut self, step: &Step, pass: &mut Pass) {
+    /// Does steps of one phase, those of failed service ports left out.
+    fn run(&mut self, steps: Vec<Step>, pass: &mut Pass) {
+        let (blocked, runnable): (Vec<Step>, Vec<Step>) = steps
+            .into_iter()
+            .partition(|step| step.owners.iter().any(|owner| pass.failed.contains(owner)));
+        for step in blocked {
+            // Who had the frontend keeps what it refers to.
+            pass.fail(step.owners);
+            self.touch_again(&step.op);
+        }
+        let (ops, owners): (Vec<Op>, Vec<[u32; 2]>) = runnable
+            .into_iter()
+            .map(|step| (step.op, step.owners))
+            .unzip();
+        let results = self.maps.apply(&ops);
+        for ((op, owners), result) in ops.iter().zip(owners).zip(results) {
+            match result {
+                Ok(()) => self.succeeded(op, pass),
+                Err(error) => {
+                    if pass.failures.len() < LOGGED_FAILURES {
+                        warn!(%error, "a write failed");
+                    }
+                    pass.fail(owners);
+                    self.touch_again(op);
+                    pass.failures.push(Failure { owners, error });
+                }
+            }
+        }
+    }
+
+    fn succeeded(&mut self, op: &Op, pass: &mut Pass) {
         pass.changed += 1;
-        match &step.op {
+        match op {
             Op::WriteSlots { offset, .. } => self.desired.written(*offset),
             Op::PutFrontend(at, _) if !self.actual.rows.frontends.contains_key(at) => {
                 pass.created.insert(*at);
             }
             _ => {}
         }
-        self.actual.record(&step.op);
+        self.actual.record(op);
     }
 
-    fn touch_again(&mut self, step: &Step) {
+    fn touch_again(&mut self, op: &Op) {
         let touched = self.desired.touch_mut();
-        match &step.op {
+        match op {
             Op::DeleteFrontend(at) | Op::PutFrontend(at, _) => {
                 touched.frontends.insert(*at);
             }

@@ -1,14 +1,16 @@
 //! The maps in the kernel, opened by their pins. It makes and pins none.
 //!
-//! Hash maps go through aya, one system call a row. The arrays `slots` and `vip_filter` are mapped into memory, so that
-//! a table of a thousand slots costs a thousand stores.
+//! Rows of hash maps that are written one after another go to the kernel in one system call. The arrays `slots` and
+//! `vip_filter` are mapped into memory, so that a table of a thousand slots costs a thousand stores.
 
+mod batch;
 mod error;
 mod mapped;
 mod open;
 mod table;
 mod wire;
 
+use std::mem::discriminant;
 use std::ops::Range;
 use std::path::Path;
 
@@ -82,6 +84,49 @@ impl BpfMaps {
         Ok(maps)
     }
 
+    /// Does operations that all put rows into the map of the first.
+    fn put_run(&mut self, run: &[Op]) -> Vec<Result<(), MapError>> {
+        let text = |index: usize| key_text(&run[index])();
+        match &run[0] {
+            Op::PutBackend(_, BackendRow::V4(_)) => {
+                let rows = rows(run, |op| match op {
+                    Op::PutBackend(id, BackendRow::V4(row)) => Some((*id, *row)),
+                    _ => None,
+                });
+                self.backends_v4.put_all(&rows, &text)
+            }
+            Op::PutBackend(_, BackendRow::V6(_)) => {
+                let rows = rows(run, |op| match op {
+                    Op::PutBackend(id, BackendRow::V6(row)) => Some((*id, *row)),
+                    _ => None,
+                });
+                self.backends_v6.put_all(&rows, &text)
+            }
+            Op::PutFrontend(FrontendAt::V4(_), _) => {
+                let rows = rows(run, |op| match op {
+                    Op::PutFrontend(FrontendAt::V4(key), row) => Some((*key, *row)),
+                    _ => None,
+                });
+                self.frontends_v4.put_all(&rows, &text)
+            }
+            Op::PutFrontend(FrontendAt::V6(_), _) => {
+                let rows = rows(run, |op| match op {
+                    Op::PutFrontend(FrontendAt::V6(key), row) => Some((*key, *row)),
+                    _ => None,
+                });
+                self.frontends_v6.put_all(&rows, &text)
+            }
+            Op::PutService(..) => {
+                let rows = rows(run, |op| match op {
+                    Op::PutService(id, row) => Some((*id, *row)),
+                    _ => None,
+                });
+                self.services.put_all(&rows, &text)
+            }
+            _ => run.iter().map(|op| self.apply_one(op)).collect(),
+        }
+    }
+
     fn apply_one(&mut self, op: &Op) -> Result<(), MapError> {
         match op {
             Op::DeleteFrontend(FrontendAt::V4(key)) => self.frontends_v4.delete(key, &key_text(op)),
@@ -112,7 +157,7 @@ impl BpfMaps {
 
     fn change_vip_bit(&mut self, bit: u32, set: bool) -> Result<(), MapError> {
         let (word, mask) = vip_filter::word_and_mask(bit);
-        let old = self.vip_filter.read_u64s(word..word + 1)?[0];
+        let old = self.vip_filter.read_u64(word)?;
         let new = if set { old | mask } else { old & !mask };
         self.vip_filter.write_u64(word, new)
     }
@@ -231,8 +276,30 @@ impl Maps for BpfMaps {
     }
 
     fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), MapError>> {
-        ops.iter().map(|op| self.apply_one(op)).collect()
+        let mut results = Vec::with_capacity(ops.len());
+        for run in ops.chunk_by(put_into_one_map) {
+            match run {
+                [one] => results.push(self.apply_one(one)),
+                run => results.extend(self.put_run(run)),
+            }
+        }
+        results
     }
+}
+
+/// Whether two operations put rows into the same map.
+fn put_into_one_map(one: &Op, other: &Op) -> bool {
+    match (one, other) {
+        (Op::PutBackend(_, one), Op::PutBackend(_, other)) => discriminant(one) == discriminant(other),
+        (Op::PutFrontend(one, _), Op::PutFrontend(other, _)) => one.family() == other.family(),
+        (Op::PutService(..), Op::PutService(..)) => true,
+        _ => false,
+    }
+}
+
+/// The rows of operations that all put one kind of row.
+fn rows<R>(run: &[Op], row: impl FnMut(&Op) -> Option<R>) -> Vec<R> {
+    run.iter().filter_map(row).collect()
 }
 
 /// Writes the key of an operation in words, only when somebody asks.

@@ -123,6 +123,29 @@ fn a_map_without_room_says_that_it_is_full() {
 }
 
 #[test]
+fn a_row_that_there_is_no_room_for_costs_no_other_of_its_batch_anything() {
+    with_maps(|_, maps| {
+        let name =
+            |i: u32| ServiceName::new("default", &format!("s{i}"), "", Protocol::Tcp).unwrap();
+        let put = |ids: &[u32]| -> Vec<Op> {
+            ids.iter().map(|i| Op::PutService(*i, name(*i))).collect()
+        };
+        let results = maps.apply(&put(&[1, 2, 3, 4, 5, 2, 6, 7, 1]));
+        let refused: Vec<usize> = (0..results.len()).filter(|i| results[*i].is_err()).collect();
+        assert_eq!(refused, [4, 6, 7]);
+        for (index, id) in [(4, 5), (6, 6), (7, 7)] {
+            let error = results[index].as_ref().unwrap_err();
+            assert!(error.is_full());
+            let key = format!("service {id} (default/s{id})");
+            assert!(error.to_string().contains(&key), "{error}");
+        }
+        let mut ids: Vec<u32> = maps.services().unwrap().iter().map(|(id, _)| *id).collect();
+        ids.sort();
+        assert_eq!(ids, [1, 2, 3, 4]);
+    });
+}
+
+#[test]
 fn deleting_what_is_not_there_succeeds_and_slots_outside_are_refused() {
     with_maps(|_, maps| {
         let results = maps.apply(&[

@@ -86,6 +86,12 @@ impl Mapped {
             .collect())
     }
 
+    /// One 64-bit number.
+    pub fn read_u64(&self, index: u32) -> Result<u64, MapError> {
+        self.check(&(index..index.saturating_add(1)), 1)?;
+        Ok(self.u64_at(index).load(Ordering::Relaxed))
+    }
+
     /// Writes consecutive 32-bit numbers from index `first` on. A reader in the kernel sees each of them whole.
     pub fn write_u32s(&mut self, first: u32, values: &[u32]) -> Result<(), MapError> {
         let range = first..first.saturating_add(values.len() as u32);

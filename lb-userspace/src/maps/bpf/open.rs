@@ -42,13 +42,15 @@ impl Pins<'_> {
     ) -> Result<Table<K, V>, MapError> {
         let spec = spec(name);
         let (data, shape) = self.open(&spec)?;
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|cause| self.unopened(name, cause))?;
         let map = match spec.kind {
             spec::MapKind::LruHash => Map::LruHashMap(data),
             _ => Map::HashMap(data),
         };
         let map: HashMap<MapData, Wire<K>, Wire<V>> =
             map.try_into().map_err(|e| self.failed(name, e))?;
-        Ok(Table::new(name, shape.max_entries, map))
+        Ok(Table::new(name, shape.max_entries, map, fd))
     }
 
     /// Opens an array and maps it into memory.

@@ -3,10 +3,13 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::io;
+use std::iter;
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{HashMap, MapData};
 use bytemuck::Pod;
 
+use super::batch;
 use super::error;
 use super::wire::Wire;
 use crate::maps::{MapError, Walk};
@@ -16,19 +19,26 @@ pub struct Table<K, V> {
     name: &'static str,
     max_entries: u32,
     map: HashMap<MapData, Wire<K>, Wire<V>>,
+    /// The same map, for what aya does not do.
+    fd: OwnedFd,
+    /// The kernel takes many rows at once, as far as is known.
+    has_batches: bool,
 }
 
 impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
-    /// Wraps an open map.
+    /// Wraps an open map; `fd` is another descriptor of it.
     pub fn new(
         name: &'static str,
         max_entries: u32,
         map: HashMap<MapData, Wire<K>, Wire<V>>,
+        fd: OwnedFd,
     ) -> Self {
         Self {
             name,
             max_entries,
             map,
+            fd,
+            has_batches: true,
         }
     }
 
@@ -63,6 +73,40 @@ impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
         self.map
             .insert(Wire(*key), Wire(*value), 0)
             .map_err(|e| error::write(self.name, "put", text(), e))
+    }
+
+    /// Inserts or replaces rows in their order, each whether or not those before it could be; one result for each. `text` is
+    /// the key of the row with this index in words.
+    pub fn put_all(
+        &mut self,
+        rows: &[(K, V)],
+        text: &dyn Fn(usize) -> String,
+    ) -> Vec<Result<(), MapError>> {
+        let (keys, values): (Vec<K>, Vec<V>) = rows.iter().copied().unzip();
+        let mut results = Vec::with_capacity(rows.len());
+        while let Some(rest @ [_, _, ..]) = rows.get(results.len()..)
+            && self.has_batches
+        {
+            let at = results.len();
+            // SAFETY: both are plain octets, and the sizes of an opened map were compared with theirs.
+            let outcome = unsafe { batch::update(self.fd.as_fd(), &keys[at..], &values[at..]) };
+            match outcome {
+                batch::Outcome::Unsupported => self.has_batches = false,
+                batch::Outcome::Written(count) => {
+                    results.extend(iter::repeat_with(|| Ok(())).take(count));
+                    // The one that was refused is tried alone, for the words of its error; and a batch does not wait where
+                    // the kernel is out of memory for a moment.
+                    if let Some((key, value)) = rest.get(count) {
+                        let index = results.len();
+                        results.push(self.put(key, value, &|| text(index)));
+                    }
+                }
+            }
+        }
+        for (index, (key, value)) in rows.iter().enumerate().skip(results.len()) {
+            results.push(self.put(key, value, &|| text(index)));
+        }
+        results
     }
 
     /// Deletes a row if it exists; `text` is the key in words.
