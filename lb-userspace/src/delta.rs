@@ -80,10 +80,7 @@ pub struct Keys {
 impl Keys {
     /// The touched keys, and the tables to write.
     pub fn new(touched: &Touched, writes: &SlotWrites) -> Self {
-        let (addresses, ports) = touched
-            .frontends
-            .iter()
-            .partition(|at| at.is_address_row());
+        let (addresses, ports) = touched.frontends.iter().partition(|at| at.is_address_row());
         Self {
             ports,
             addresses,
@@ -142,7 +139,8 @@ impl Compared<'_> {
             }),
             Phase::PutServices => self.services(&keys.services[part], |id| {
                 let new = self.desired.services.get(&id)?;
-                (self.actual.services.get(&id) != Some(new)).then_some(Op::PutService(id, *new))
+                (self.actual.services.get(&id) != Some(new))
+                    .then(|| Op::PutService(id, new.clone()))
             }),
             Phase::DeleteServices => self.services(&keys.services[part], |id| {
                 let goes = !self.desired.services.contains_key(&id)

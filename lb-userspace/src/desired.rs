@@ -207,7 +207,7 @@ impl Desired {
             .get(service)
             .into_iter()
             .flat_map(PlacedPorts::values);
-        ports.flat_map(|port| &port.frontends)
+        ports.flat_map(|port| port.frontends.keys())
     }
 
     /// Removes a Service that the kernel has no room for, until it is tried again.

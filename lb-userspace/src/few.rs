@@ -57,6 +57,11 @@ impl<K: Ord, V> Few<K, V> {
         self.into_iter()
     }
 
+    /// The keys, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.entries.iter().map(|(key, _)| key)
+    }
+
     /// The values, by key.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.iter().map(|(_, value)| value)
@@ -124,6 +129,7 @@ mod tests {
                 }
             }
             prop_assert!(few.iter().eq(&map));
+            prop_assert!(few.keys().eq(map.keys()));
             prop_assert!(few.values().eq(map.values()));
             prop_assert_eq!((few.len(), few.is_empty()), (map.len(), map.is_empty()));
             for key in 0..20 {

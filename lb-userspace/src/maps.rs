@@ -11,6 +11,7 @@ pub mod row;
 pub mod spec;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use lb_common::config::Config;
 use lb_common::frontend::Frontend;
@@ -39,7 +40,7 @@ pub enum Op {
         ids: Vec<u32>,
     },
     /// Inserts or replaces a service port's name.
-    PutService(u32, ServiceName),
+    PutService(u32, Arc<ServiceName>),
     /// Inserts or replaces a frontend.
     PutFrontend(FrontendAt, Frontend),
     /// Deletes a backend.

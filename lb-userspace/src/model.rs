@@ -5,24 +5,25 @@ pub mod index;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::addr::Protocol;
 
 pub use event::SourceEvent;
 pub use index::Index;
 
-/// Namespace and name of an object.
+/// Namespace and name of an object. A copy shares the text: an object's name is kept by every stage.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ObjectName {
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl ObjectName {
     /// A name of an object.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
@@ -42,7 +43,7 @@ pub struct ServicePortName {
     /// The Service.
     pub service: ObjectName,
     /// Name of the port, empty where it has none.
-    pub port_name: String,
+    pub port_name: Arc<str>,
     /// Protocol of the port.
     pub protocol: Protocol,
 }
@@ -78,7 +79,7 @@ pub struct Service {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServicePort {
     /// Name, empty where it has none.
-    pub name: String,
+    pub name: Arc<str>,
     /// Protocol.
     pub protocol: Protocol,
     /// Port of the frontend.
@@ -110,7 +111,7 @@ pub struct EndpointSlice {
     /// Namespace and name.
     pub name: ObjectName,
     /// Name of the Service in the same namespace (label `kubernetes.io/service-name`, S-3).
-    pub service: String,
+    pub service: Arc<str>,
     /// Family of all its addresses.
     pub family: Family,
     /// The ports of every endpoint.
@@ -123,7 +124,7 @@ pub struct EndpointSlice {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EndpointPort {
     /// Name, empty where it has none; matches the Service port's (S-3).
-    pub name: String,
+    pub name: Arc<str>,
     /// Protocol.
     pub protocol: Protocol,
     /// Number, never 0.

@@ -116,7 +116,7 @@ mod tests {
             ResolvedPort {
                 name: ServicePortName {
                     service: ObjectName::new("shop", "cart"),
-                    port_name: String::new(),
+                    port_name: "".into(),
                     protocol: Protocol::Tcp,
                 },
                 created: 0,

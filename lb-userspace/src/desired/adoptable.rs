@@ -123,8 +123,8 @@ impl Adoptable {
 
     fn find_services(&mut self, rows: &Rows, pool: &mut Pool) {
         for (id, name) in BTreeMap::from_iter(&rows.services) {
-            if pool.reserve_service(*id) && !self.services.contains_key(name) {
-                self.services.insert(*name, *id);
+            if pool.reserve_service(*id) && !self.services.contains_key(&**name) {
+                self.services.insert(**name, *id);
             } else {
                 warn!(
                     id,

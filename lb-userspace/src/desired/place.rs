@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::service::ServiceName;
 
@@ -9,6 +10,7 @@ use super::Desired;
 use super::placed::PlacedPorts;
 use super::plan::{Planner, SlotWrites, Target};
 use super::problem::{Consequence, Exhausted, Problem};
+use crate::few::Few;
 use crate::maps::FrontendAt;
 use crate::model::ObjectName;
 use crate::resolve::ResolvedPort;
@@ -66,7 +68,7 @@ impl Desired {
                 problems.push(Problem::NameTooLong { port: id.clone() });
                 continue;
             };
-            let mut frontends = BTreeSet::new();
+            let mut frontends = Few::new();
             for socket in &port.frontends {
                 let at = FrontendAt::new(*socket, id.protocol);
                 match self.claims.winner(&at) {
@@ -76,14 +78,14 @@ impl Desired {
                         winner: winner.clone(),
                     }),
                     _ => {
-                        frontends.insert(at);
+                        frontends.insert(at, ());
                     }
                 }
             }
             if !frontends.is_empty() {
                 targets.push(Target {
                     port,
-                    name,
+                    name: Arc::new(name),
                     frontends,
                 });
             }
@@ -114,7 +116,7 @@ impl Desired {
     ) -> Result<(), Exhausted> {
         let new: BTreeSet<&FrontendAt> = targets
             .iter()
-            .flat_map(|target| &target.frontends)
+            .flat_map(|target| target.frontends.keys())
             .collect();
         let old: BTreeSet<&FrontendAt> = self.owned_frontends(service).collect();
         let mut change = [0_i64; 2];

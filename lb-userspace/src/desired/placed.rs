@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use lb_common::backend::BackendState;
 use lb_common::frontend::Frontend;
@@ -21,9 +22,9 @@ pub struct PlacedPort {
     /// Service id.
     pub id: u32,
     /// Row of `services`.
-    pub name: ServiceName,
+    pub name: Arc<ServiceName>,
     /// The frontends that it has won.
-    pub frontends: BTreeSet<FrontendAt>,
+    pub frontends: Few<FrontendAt, ()>,
     /// Its backends.
     pub backends: Few<SocketAddr, PlacedBackend>,
     /// Its tables, by family and scope.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use lb_common::backend::list;
 use lb_common::service::ServiceName;
@@ -22,9 +23,9 @@ pub struct Target<'a> {
     /// What it should do.
     pub port: &'a ResolvedPort,
     /// Its name as the map holds it.
-    pub name: ServiceName,
+    pub name: Arc<ServiceName>,
     /// The frontends that it has won, at least one.
-    pub frontends: BTreeSet<FrontendAt>,
+    pub frontends: Few<FrontendAt, ()>,
 }
 
 /// A table that has to be written.
@@ -118,7 +119,7 @@ impl<'a> Planner<'a> {
         };
         let mut placed = PlacedPort {
             id,
-            name: target.name,
+            name: target.name.clone(),
             frontends: target.frontends.clone(),
             backends: Few::new(),
             tables: Default::default(),
@@ -126,7 +127,7 @@ impl<'a> Planner<'a> {
             has_endpoints: port.has_endpoints,
             affinity_seconds: port.affinity_seconds,
         };
-        let families: BTreeSet<Family> = target.frontends.iter().map(FrontendAt::family).collect();
+        let families: BTreeSet<Family> = target.frontends.keys().map(FrontendAt::family).collect();
         let endpoints: BTreeMap<SocketAddr, &ResolvedEndpoint> = port
             .endpoints
             .iter()
@@ -138,7 +139,8 @@ impl<'a> Planner<'a> {
         let lost: BTreeSet<Family> = old
             .filter(|_| self.settled)
             .into_iter()
-            .flat_map(|old| old.frontends.difference(&target.frontends))
+            .flat_map(|old| old.frontends.keys())
+            .filter(|at| target.frontends.get(at).is_none())
             .map(FrontendAt::family)
             .collect();
         for (at, endpoint) in &endpoints {

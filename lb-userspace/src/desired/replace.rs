@@ -22,7 +22,7 @@ impl Desired {
             .get(service)
             .into_iter()
             .flat_map(PlacedPorts::values);
-        ports.flat_map(|port| port.frontends.iter().filter(|at| self.owns(port, at)))
+        ports.flat_map(|port| port.frontends.keys().filter(|at| self.owns(port, at)))
     }
 
     fn owns(&self, port: &PlacedPort, at: &FrontendAt) -> bool {
@@ -37,8 +37,8 @@ impl Desired {
         let old = self.placed.remove(service).unwrap_or_default();
         for (name, port) in &old {
             let successor = new.get(name);
-            for at in &port.frontends {
-                let goes = successor.is_none_or(|new| !new.frontends.contains(at));
+            for at in port.frontends.keys() {
+                let goes = successor.is_none_or(|new| new.frontends.get(at).is_none());
                 if goes && self.owns(port, at) {
                     self.set_frontend(*at, None);
                 }
@@ -48,7 +48,8 @@ impl Desired {
         self.writes.extend(writes);
         for port in new.values() {
             self.names.insert(port.id, service.clone());
-            if self.rows.services.insert(port.id, port.name) != Some(port.name) {
+            let before = self.rows.services.insert(port.id, port.name.clone());
+            if before.as_ref() != Some(&port.name) {
                 self.touched.services.insert(port.id);
             }
             for (key, row) in port.backend_rows() {
@@ -56,7 +57,7 @@ impl Desired {
                     self.touched.backends.insert(key);
                 }
             }
-            for at in &port.frontends {
+            for at in port.frontends.keys() {
                 self.set_frontend(*at, Some(port.frontend_row(at.family())));
             }
         }

@@ -1,6 +1,7 @@
 //! Rows of the maps by their keys, and the set of keys where something may have changed.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use lb_common::frontend::Frontend;
 use lb_common::service::ServiceName;
@@ -14,8 +15,8 @@ pub struct Rows {
     pub frontends: HashMap<FrontendAt, Frontend>,
     /// Backends of both families.
     pub backends: HashMap<BackendKey, BackendRow>,
-    /// Names of service ports.
-    pub services: HashMap<u32, ServiceName>,
+    /// Names of service ports, shared with whoever else has them: they are the longest rows.
+    pub services: HashMap<u32, Arc<ServiceName>>,
 }
 
 /// Keys whose rows may differ between desired and actual.

@@ -134,8 +134,8 @@ impl Publisher {
         Ok(ObjectReference {
             api_version: Some(K::api_version(&()).into_owned()),
             kind: Some(K::kind(&()).into_owned()),
-            namespace: Some(name.namespace.clone()),
-            name: Some(name.name.clone()),
+            namespace: Some(name.namespace.to_string()),
+            name: Some(name.name.to_string()),
             uid: found.and_then(|found| found.metadata.uid),
             ..ObjectReference::default()
         })

@@ -118,7 +118,7 @@ impl BpfMaps {
             }
             Op::PutService(..) => {
                 let rows = rows(run, |op| match op {
-                    Op::PutService(id, row) => Some((*id, *row)),
+                    Op::PutService(id, row) => Some((*id, **row)),
                     _ => None,
                 });
                 self.services.put_all(&rows, &text)
@@ -290,7 +290,9 @@ impl Maps for BpfMaps {
 /// Whether two operations put rows into the same map.
 fn put_into_one_map(one: &Op, other: &Op) -> bool {
     match (one, other) {
-        (Op::PutBackend(_, one), Op::PutBackend(_, other)) => discriminant(one) == discriminant(other),
+        (Op::PutBackend(_, one), Op::PutBackend(_, other)) => {
+            discriminant(one) == discriminant(other)
+        }
         (Op::PutFrontend(one, _), Op::PutFrontend(other, _)) => one.family() == other.family(),
         (Op::PutService(..), Op::PutService(..)) => true,
         _ => false,

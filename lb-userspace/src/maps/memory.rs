@@ -115,7 +115,7 @@ impl Memory {
                     name::SERVICES,
                     &mut self.services,
                     *id,
-                    *row,
+                    **row,
                     self.limits.services,
                 )?;
             }

@@ -1,6 +1,7 @@
 //! What the maps hold: read once at the start, kept up with every write that succeeds.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use lb_common::vip_filter;
 use tracing::warn;
@@ -29,7 +30,11 @@ impl Actual {
             rows: Rows {
                 frontends: maps.frontends()?.into_iter().collect(),
                 backends: backends.map(|(id, row)| (row.key(id), row)).collect(),
-                services: maps.services()?.into_iter().collect(),
+                services: maps
+                    .services()?
+                    .into_iter()
+                    .map(|(id, name)| (id, Arc::new(name)))
+                    .collect(),
             },
             filter: maps.vip_filter()?,
         })
@@ -89,7 +94,7 @@ impl Actual {
                 self.rows.backends.remove(key);
             }
             Op::PutService(id, row) => {
-                self.rows.services.insert(*id, *row);
+                self.rows.services.insert(*id, row.clone());
             }
             Op::DeleteService(id) => {
                 self.rows.services.remove(id);

@@ -26,7 +26,7 @@ fn port(name: &str, frontends: &[&str], endpoints: &[&str]) -> ResolvedPort {
     ResolvedPort {
         name: ServicePortName {
             service: service(name),
-            port_name: String::new(),
+            port_name: "".into(),
             protocol: Protocol::Tcp,
         },
         created: 0,

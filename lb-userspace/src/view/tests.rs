@@ -260,11 +260,15 @@ fn example() -> Memory {
     let results = maps.apply(&[
         Op::PutService(
             1,
-            ServiceName::new("default", "web", "http", Protocol::Tcp).unwrap(),
+            ServiceName::new("default", "web", "http", Protocol::Tcp)
+                .unwrap()
+                .into(),
         ),
         Op::PutService(
             2,
-            ServiceName::new("default", "dns", "", Protocol::Udp).unwrap(),
+            ServiceName::new("default", "dns", "", Protocol::Udp)
+                .unwrap()
+                .into(),
         ),
         Op::PutBackend(1, backend("10.1.0.1:8080", BackendState::Active, 11, 1)),
         Op::PutBackend(

@@ -110,7 +110,7 @@ fn a_map_without_room_says_that_it_is_full() {
     with_maps(|_, maps| {
         let name =
             |i: u32| ServiceName::new("default", &format!("s{i}"), "", Protocol::Tcp).unwrap();
-        let ops: Vec<Op> = (1..=5).map(|i| Op::PutService(i, name(i))).collect();
+        let ops: Vec<Op> = (1..=5).map(|i| Op::PutService(i, name(i).into())).collect();
         let results = maps.apply(&ops);
         assert!(results[..4].iter().all(Result::is_ok));
         let error = results[4].as_ref().unwrap_err();
@@ -128,10 +128,14 @@ fn a_row_that_there_is_no_room_for_costs_no_other_of_its_batch_anything() {
         let name =
             |i: u32| ServiceName::new("default", &format!("s{i}"), "", Protocol::Tcp).unwrap();
         let put = |ids: &[u32]| -> Vec<Op> {
-            ids.iter().map(|i| Op::PutService(*i, name(*i))).collect()
+            ids.iter()
+                .map(|i| Op::PutService(*i, name(*i).into()))
+                .collect()
         };
         let results = maps.apply(&put(&[1, 2, 3, 4, 5, 2, 6, 7, 1]));
-        let refused: Vec<usize> = (0..results.len()).filter(|i| results[*i].is_err()).collect();
+        let refused: Vec<usize> = (0..results.len())
+            .filter(|i| results[*i].is_err())
+            .collect();
         assert_eq!(refused, [4, 6, 7]);
         for (index, id) in [(4, 5), (6, 6), (7, 7)] {
             let error = results[index].as_ref().unwrap_err();
@@ -248,7 +252,7 @@ fn every_write() -> Vec<Op> {
             offset: 0,
             ids: vec![1, 1],
         },
-        Op::PutService(1, name),
+        Op::PutService(1, name.into()),
         Op::PutFrontend(at("10.96.0.1:80"), row),
         Op::PutFrontend(
             at("[fd96::1]:80"),

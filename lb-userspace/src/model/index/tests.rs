@@ -18,7 +18,7 @@ fn service(service_name: &str, internal_local: bool) -> Arc<Service> {
         created: 0,
         cluster_ips: vec!["10.96.0.10".parse().expect("address")],
         ports: vec![ServicePort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Tcp,
             port: 80,
         }],
@@ -33,7 +33,7 @@ fn slice(slice_name: &str, service: &str, hosts: &[u8]) -> Arc<EndpointSlice> {
         service: service.into(),
         family: Family::V4,
         ports: vec![EndpointPort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Tcp,
             port: 8080,
         }],

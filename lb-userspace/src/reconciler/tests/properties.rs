@@ -74,7 +74,7 @@ fn resolved_port(
             ResolvedPort {
                 name: ServicePortName {
                     service: service(name),
-                    port_name: port_name.to_owned(),
+                    port_name: port_name.into(),
                     protocol: Protocol::Tcp,
                 },
                 created,

@@ -177,9 +177,9 @@ fn corrupt() -> Memory {
     };
     let row = |id, cluster| Frontend::new(id, cluster, SlotRange::default(), 0, 0);
     let ops = [
-        Op::PutService(0, name("zero")),
-        Op::PutService(1, name("twice")),
-        Op::PutService(2, name("twice")),
+        Op::PutService(0, name("zero").into()),
+        Op::PutService(1, name("twice").into()),
+        Op::PutService(2, name("twice").into()),
         Op::PutBackend(0, backend("10.1.0.1:80", 1)),
         Op::PutBackend(3, backend("10.1.0.1:80", 1)),
         Op::PutBackend(4, backend("10.1.0.1:80", 1)),

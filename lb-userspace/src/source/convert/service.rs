@@ -114,7 +114,7 @@ fn ports(spec: &v1::ServiceSpec, problems: &mut Vec<Problem>) -> Vec<ServicePort
         names.insert((name.clone(), protocol));
         numbers.insert((number, protocol));
         ports.push(ServicePort {
-            name,
+            name: name.into(),
             protocol,
             port: number,
         });

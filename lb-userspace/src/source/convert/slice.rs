@@ -40,7 +40,7 @@ pub fn endpoint_slice(name: &ObjectName, object: &v1::EndpointSlice) -> Converte
     let mut problems = Vec::new();
     let slice = EndpointSlice {
         name: name.clone(),
-        service: service.clone(),
+        service: service.as_str().into(),
         family,
         ports: object
             .ports
@@ -81,7 +81,7 @@ fn endpoint_port(port: &v1::EndpointPort, problems: &mut Vec<Problem>) -> Option
         return None;
     };
     Some(EndpointPort {
-        name,
+        name: name.into(),
         protocol,
         port,
     })

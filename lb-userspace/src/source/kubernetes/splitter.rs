@@ -211,7 +211,10 @@ mod tests {
             "apiVersion": "v1", "items": objects, "kind": "List", "zones": [[1], {"a": 2}],
             "metadata": {"resourceVersion": "7", "continue": "two"},
         });
-        for text in [list.to_string(), serde_json::to_string_pretty(&list).unwrap()] {
+        for text in [
+            list.to_string(),
+            serde_json::to_string_pretty(&list).unwrap(),
+        ] {
             for size in 1..text.len() + 1 {
                 let (found, said) = split(&text, size).unwrap();
                 assert_eq!(found, objects, "in pieces of {size}");

@@ -299,5 +299,8 @@ fn an_object_without_a_name_or_spec_is_harmless() {
     let mut watched = Watched::<Service>::default();
     let empty = || item(json!({}));
     check(&watched.put(empty()), &[]);
-    check(&watched.list(vec![empty(), item(json!({"metadata": 5}))]), &[]);
+    check(
+        &watched.list(vec![empty(), item(json!({"metadata": 5}))]),
+        &[],
+    );
 }

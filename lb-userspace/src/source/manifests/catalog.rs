@@ -190,7 +190,7 @@ impl Winners {
         match &definition.object {
             Object::Service(object) => add(&mut self.services, name, &place, object, complain),
             Object::EndpointSlice(object) => add(&mut self.slices, name, &place, object, complain),
-            Object::Node(object) if name.name == node_name => {
+            Object::Node(object) if *name.name == *node_name => {
                 add(&mut self.nodes, name, &place, object, complain)
             }
             Object::Node(_) => {}

@@ -50,10 +50,7 @@ fn endpoint(change: Value) -> Endpoint {
 #[test]
 fn s_3_a_slice_belongs_to_the_service_that_its_label_names() {
     let slice = convert(json!({})).object.expect("used");
-    assert_eq!(
-        (slice.name.clone(), slice.service.as_str()),
-        (name(), "backend")
-    );
+    assert_eq!((slice.name.clone(), &*slice.service), (name(), "backend"));
     let label =
         |value: Value| json!({"metadata": {"labels": {"kubernetes.io/service-name": value}}});
     check(label(json!("")), "none", &[]);
