@@ -14,9 +14,9 @@ use std::path::PathBuf;
 
 use lb_common::pipeline::socket::Scope;
 use lb_common::socket::SocketLb;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::pins::PinPaths;
+use super::pins::{PinError, PinPaths};
 use crate::causes::with_causes;
 pub use hierarchy::Cgroup;
 pub use hook::Hook;
@@ -34,6 +34,17 @@ pub struct SocketConfig {
     pub cgroup: Option<PathBuf>,
 }
 
+fn tell_detached(result: Result<usize, PinError>) {
+    match result {
+        Ok(0) => {}
+        Ok(links) => info!(links, "took the programs of sockets off their cgroup"),
+        Err(error) => warn!(
+            error = with_causes(&error),
+            "cannot take the programs of sockets off their cgroup"
+        ),
+    }
+}
+
 /// What an agent does for the sockets of the node's processes.
 #[derive(Debug)]
 pub struct SocketBalancer {
@@ -42,6 +53,8 @@ pub struct SocketBalancer {
     hooks: Option<Hooks>,
     stale: Option<StaleSockets>,
     paths: PinPaths,
+    /// Why they can't be attached was told.
+    told: bool,
 }
 
 impl SocketBalancer {
@@ -60,6 +73,7 @@ impl SocketBalancer {
             hooks: None,
             stale: None,
             paths,
+            told: false,
         };
         match (cgroup, programs) {
             (Cgroup::Unwanted, _) => {}
@@ -78,14 +92,8 @@ impl SocketBalancer {
     /// hold what processes may ask for.
     pub fn serve(&mut self) -> SocketLb {
         if self.state == SocketLb::Off {
-            match hooks::detach(&self.paths) {
-                Ok(0) => {}
-                Ok(links) => info!(links, "took the programs of sockets off their cgroup"),
-                Err(error) => warn!(
-                    error = with_causes(&error),
-                    "cannot take the programs of sockets off their cgroup"
-                ),
-            }
+            tell_detached(hooks::detach(&self.paths));
+            tell_detached(hooks::detach_others(&self.paths));
             return self.state;
         }
         if let Some(hooks) = &self.hooks {
@@ -95,16 +103,27 @@ impl SocketBalancer {
                         Scope::Host => SocketLb::Host,
                         Scope::All => SocketLb::All,
                     };
+                    self.told = false;
                     info!(cgroup = %hooks.cgroup().display(), scope = ?self.scope, "serve sockets");
                 }
                 Err(error) => {
                     self.state = SocketLb::NotAttached;
-                    warn!(
-                        error = with_causes(&error),
-                        "the node's own processes are not served; pods are"
-                    );
+                    let error = with_causes(&error);
+                    if self.told {
+                        debug!(error, "the node's own processes are still not served");
+                    } else {
+                        warn!(
+                            error,
+                            "the node's own processes are not served, pods are; it is tried again every minute"
+                        );
+                    }
+                    self.told = true;
                 }
             }
+        }
+        if !matches!(self.state, SocketLb::Host | SocketLb::All) {
+            // This layout's programs go on, by tables that are written.
+            tell_detached(hooks::detach_others(&self.paths));
         }
         match StaleSockets::open(&self.paths) {
             Ok(stale) => self.stale = Some(stale),
@@ -116,16 +135,19 @@ impl SocketBalancer {
         self.state
     }
 
-    /// Attaches again what somebody else has detached. Returns what has become of it if that changed.
+    /// Attaches again what somebody else has detached, or what could not be attached before. Returns what has become of it if
+    /// that changed.
     pub fn repair(&mut self) -> Option<SocketLb> {
         let hooks = self.hooks.as_ref()?;
         if hooks.are_attached() {
             return None;
         }
-        warn!(
-            "programs of sockets were removed from the cgroup by somebody else; attaching them again"
-        );
         let before = self.state;
+        if matches!(before, SocketLb::Host | SocketLb::All) {
+            warn!(
+                "programs of sockets were removed from the cgroup by somebody else; attaching them again"
+            );
+        }
         let after = self.serve();
         (after != before).then_some(after)
     }

@@ -8,7 +8,11 @@ mod attach_points;
 mod clsact;
 mod tcx;
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+};
 
 use nix::libc;
 use thiserror::Error;
@@ -93,6 +97,16 @@ pub enum Change {
     AddedOverStalePin,
 }
 
+impl Change {
+    /// The same, where something else of ours was removed for it: it took that one's place.
+    fn or_replaced(self, removed: bool) -> Self {
+        match self {
+            Self::Added if removed => Self::Replaced,
+            change => change,
+        }
+    }
+}
+
 /// A program could not be attached or detached.
 #[derive(Debug, Error)]
 pub enum LinkError {
@@ -169,20 +183,24 @@ pub struct Links {
     programs: Programs,
     paths: PinPaths,
     mechanism: Mechanism,
+    /// The folders with the links of other layouts.
+    others: Vec<PathBuf>,
 }
 
 impl Links {
     /// Links of these programs, pinned at these paths.
     ///
     /// # Errors
-    /// If tcx is demanded and the kernel has none.
+    /// If tcx is demanded and the kernel has none, or the pins can't be listed.
     pub fn new(programs: Programs, paths: PinPaths, attach: Attach) -> Result<Self, LinkError> {
         let mechanism = choose(attach, tcx_is_supported())?;
         info!(?attach, ?mechanism, "chose how to attach programs");
+        let others = pins::links_of_other_layouts(&paths)?;
         Ok(Self {
             programs,
             paths,
             mechanism,
+            others,
         })
     }
 
@@ -192,7 +210,8 @@ impl Links {
     }
 
     /// Sees to it that a device has the current programs, each exactly once: adds them, or replaces in place what an
-    /// earlier agent left, be it by the other mechanism. Tells what it changed for each side.
+    /// earlier agent left, be it by the other mechanism. Programs of other layouts are taken off it then, for they would
+    /// translate what this one does not any more, by tables that nobody writes. Tells what it changed for each side.
     ///
     /// Adding by tcx takes 5 to 15 ms a side: the kernel waits for an RCU grace period with the lock that all devices share
     /// (`tcx_entry_sync` in `include/net/tcx.h`), so that several threads would not be faster. Replacing takes microseconds.
@@ -212,30 +231,33 @@ impl Links {
     fn attach_side(&self, target: Target<'_>, side: Side) -> Result<Change, LinkError> {
         let program = side.program(&self.programs);
         let pin = self.paths.link(target.ifindex, side);
-        // What the other mechanism left goes last: a packet may be seen twice for a moment, which changes nothing in it
-        // the second time, but is never missed.
-        match self.mechanism {
+        // What the other mechanism and other layouts left goes last: a packet may be seen twice for a moment, which changes
+        // nothing in it the second time, but is never missed.
+        let change = match self.mechanism {
             Mechanism::Tcx => {
                 let change = tcx::attach(target, side, program, &pin)?;
                 let filters = Filters::open().map_err(target.failed("look for", side))?;
                 let removed = filters.remove(target.ifindex, side);
                 let removed = removed.map_err(target.failed("remove the filter of", side))?;
-                Ok(if removed > 0 && change == Change::Added {
-                    Change::Replaced
-                } else {
-                    change
-                })
+                change.or_replaced(removed > 0)
             }
             Mechanism::Clsact => {
                 let change = clsact::attach(target, side, program)?;
                 let removed = pins::remove_link(&pin)?;
-                Ok(if removed && change == Change::Added {
-                    Change::Replaced
-                } else {
-                    change
-                })
+                change.or_replaced(removed)
             }
+        };
+        let removed = self.remove_others(target.ifindex, side)?;
+        Ok(change.or_replaced(removed))
+    }
+
+    /// Takes the programs of other layouts off one side of a device. Returns whether there were any.
+    fn remove_others(&self, ifindex: u32, side: Side) -> Result<bool, PinError> {
+        let mut any = false;
+        for links in &self.others {
+            any |= pins::remove_link(&links.join(pins::link_name(ifindex, side)))?;
         }
+        Ok(any)
     }
 
     /// Whether both sides of a device have a program by the chosen mechanism: a link can be detached and a filter removed by
@@ -277,6 +299,7 @@ impl Links {
         };
         for side in Side::DETACH_ORDER {
             pins::remove_link(&self.paths.link(ifindex, side))?;
+            self.remove_others(ifindex, side)?;
         }
         for side in Side::DETACH_ORDER {
             let removed = Filters::open().and_then(|filters| filters.remove(ifindex, side));
@@ -293,7 +316,10 @@ impl Links {
     /// # Errors
     /// If pins or filters can't be listed.
     pub fn devices(&self) -> Result<BTreeSet<u32>, LinkError> {
-        let pinned = pinned_links(&self.paths)?;
+        let mut pinned = pinned_links(&self.paths.links())?;
+        for links in &self.others {
+            pinned.extend(pinned_links(links)?);
+        }
         let filters = Filters::open().and_then(|filters| filters.held());
         let filtered = filters.map_err(LinkError::Filters)?;
         Ok(pinned
@@ -336,11 +362,10 @@ fn choose(attach: Attach, tcx_is_supported: bool) -> Result<Mechanism, LinkError
     }
 }
 
-/// The devices and sides that have a pin of a link.
-fn pinned_links(paths: &PinPaths) -> Result<Vec<(u32, Side)>, PinError> {
-    let folder = paths.links();
-    let failed = |error| PinError::new("read the folder", &folder, error);
-    let entries = match std::fs::read_dir(&folder) {
+/// The devices and sides that have a pin of a link in a folder.
+fn pinned_links(folder: &Path) -> Result<Vec<(u32, Side)>, PinError> {
+    let failed = |error| PinError::new("read the folder", folder, error);
+    let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),

@@ -23,7 +23,7 @@ use crate::maps::Shape;
 pub use carry_over::CopyReport;
 pub(super) use carry_over::{CarryOver, copy_entries};
 pub use paths::{PinPaths, other_layouts};
-pub(super) use paths::{layouts, link_pin};
+pub(super) use paths::{layouts, link_name, link_pin, links_of_other_layouts};
 
 /// A pin can't be read, made or removed.
 #[derive(Debug, Error)]

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lb_userspace::datapath::{Attach, AttachPoint, Change, Holder, LinkError, Side, attach_points};
 
-use crate::support::{assert_attached_once, node};
+use crate::support::{assert_attached_once, names, node};
 
 const BOTH: [Attach; 2] = [Attach::Tcx, Attach::Clsact];
 
@@ -94,6 +94,36 @@ impl crate::support::Node {
         let link: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         Ok(link["id"].to_string())
     }
+}
+
+/// They would translate what a Service no longer asks for, by tables that nobody writes any more.
+#[test]
+fn programs_of_another_layout_give_way() -> Result<()> {
+    for attach in BOTH {
+        let node = node(names_for(attach, "link-layout-tcx", "link-layout-cls"))?;
+        let _pods = (node.add_pod("veth1", 100)?, node.add_pod("veth2", 200)?);
+        let (_earlier, links) = node.start(Attach::Tcx)?;
+        node.netns.run(|| links.attach(100, "veth1"))?;
+        node.netns.run(|| links.attach(200, "veth2"))?;
+        let old = node.paths.folder().join("v0/links");
+        std::fs::create_dir_all(&old)?;
+        for pin in node.link_pins()? {
+            std::fs::rename(node.paths.links().join(&pin), old.join(&pin))?;
+        }
+
+        let (datapath, links) = node.start(attach)?;
+        assert_eq!(node.netns.run(|| links.devices())?, [100, 200].into());
+        let changes = node.netns.run(|| links.attach(100, "veth1"))?;
+        assert_eq!(changes.map(|(_, change)| change), [Change::Replaced; 2]);
+        assert_attached_once(&node, "veth1", &datapath)?;
+        // It is no workload device any more.
+        node.netns.run(|| links.detach(200))?;
+        for side in [Side::Ingress, Side::Egress] {
+            assert_eq!(node.programs("veth2", side)?, Vec::<u32>::new());
+        }
+        assert_eq!(names(old)?, Vec::<String>::new(), "{attach:?}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The programs of sockets: loading, and links to a cgroup of the test's own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lab::Cgroup;
@@ -128,24 +128,49 @@ fn another_cgroup_takes_the_place_of_the_first() -> Result<()> {
     Ok(())
 }
 
-/// They would be asked first, and answer from tables that nobody writes any more.
-#[test]
-fn programs_of_another_layout_give_way() -> Result<()> {
-    let node = node("sock-layout")?;
-    let cgroup = Cgroup::create("sock-layout")?;
-    start(&node, Some(Scope::Host), cgroup.path())?.serve();
+/// Makes the attached programs those of another layout, and returns where their pins are.
+fn as_of_another_layout(node: &Node) -> Result<PathBuf> {
     let old = node.paths.folder().join("v0/links");
     std::fs::create_dir_all(&old)?;
     for hook in Hook::ALL {
         let pin = format!("cgroup_{}", hook.program());
         std::fs::rename(node.paths.links().join(&pin), old.join(&pin))?;
     }
+    Ok(old)
+}
+
+/// They would be asked first, and answer from tables that nobody writes any more.
+#[test]
+fn programs_of_another_layout_give_way() -> Result<()> {
+    let node = node("sock-layout")?;
+    let cgroup = Cgroup::create("sock-layout")?;
+    start(&node, Some(Scope::Host), cgroup.path())?.serve();
+    let old = as_of_another_layout(&node)?;
     assert_eq!(programs_at(&cgroup)?.len(), 8);
     let mut balancer = start(&node, Some(Scope::Host), cgroup.path())?;
     assert_eq!(balancer.serve(), SocketLb::Host);
     assert_eq!(programs_at(&cgroup)?.len(), 8);
     assert_eq!(names(old)?, Vec::<String>::new());
     assert_eq!(attached_hooks(&node.paths)?, ALL);
+    Ok(())
+}
+
+/// Wanted or not, and whether this version's can be attached or not.
+#[test]
+fn programs_of_another_layout_go_where_this_agent_attaches_none() -> Result<()> {
+    let node = node("sock-layout-off")?;
+    for (scope, named, state) in [
+        (None, None, SocketLb::Off),
+        (Some(Scope::Host), Some("/proc"), SocketLb::NoCgroup),
+    ] {
+        let cgroup = Cgroup::create("sock-layout-off")?;
+        start(&node, Some(Scope::Host), cgroup.path())?.serve();
+        let old = as_of_another_layout(&node)?;
+        let mut balancer = start(&node, scope, named.map_or(cgroup.path(), Path::new))?;
+        assert_eq!(balancer.serve(), state);
+        assert_eq!(programs_at(&cgroup)?, []);
+        assert_eq!(names(old)?, Vec::<String>::new());
+    }
     Ok(())
 }
 

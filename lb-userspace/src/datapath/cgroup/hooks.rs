@@ -89,11 +89,7 @@ impl Hooks {
                 return Err(error);
             }
         }
-        for (_, layout) in pins::layouts(&self.paths)? {
-            if layout != self.paths.layout() {
-                detach_below(&layout.join("links"))?;
-            }
-        }
+        detach_others(&self.paths)?;
         Ok(())
     }
 
@@ -176,16 +172,24 @@ pub(super) fn detach(paths: &PinPaths) -> Result<usize, PinError> {
     Ok(removed)
 }
 
-fn detach_below(links: &Path) -> Result<(), PinError> {
-    let Ok(entries) = fs::read_dir(links) else {
-        return Ok(());
-    };
-    for entry in entries.flatten() {
-        if entry.file_name().to_str().is_some_and(Hook::is_pin) {
-            pins::remove_link(&entry.path())?;
+/// Takes the programs of other layouts off their cgroup: they answer from tables that nobody writes while this agent runs.
+/// Returns how many there were.
+///
+/// # Errors
+/// If one is left.
+pub(super) fn detach_others(paths: &PinPaths) -> Result<usize, PinError> {
+    let mut removed = 0;
+    for links in pins::links_of_other_layouts(paths)? {
+        let Ok(entries) = fs::read_dir(links) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().is_some_and(Hook::is_pin) {
+                removed += usize::from(pins::remove_link(&entry.path())?);
+            }
         }
     }
-    Ok(())
+    Ok(removed)
 }
 
 fn open(pin: &Path) -> Result<Option<OwnedFd>, PinError> {

@@ -58,7 +58,7 @@ impl Holder {
 /// If a pin exists and can't be read, or filters or devices can't be listed.
 pub fn attach_points(paths: &PinPaths) -> Result<Vec<AttachPoint>, LinkError> {
     let mut points = BTreeMap::new();
-    for (ifindex, side) in pinned_links(paths)? {
+    for (ifindex, side) in pinned_links(&paths.links())? {
         let device = format!("with ifindex {ifindex}");
         let target = Target {
             ifindex,

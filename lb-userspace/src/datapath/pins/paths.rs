@@ -57,8 +57,22 @@ impl PinPaths {
 
     /// Pin of the link on one side of a device.
     pub fn link(&self, ifindex: u32, side: Side) -> PathBuf {
-        self.links().join(format!("if{ifindex}_{}", side.name()))
+        self.links().join(link_name(ifindex, side))
     }
+}
+
+/// The file name of the pin of the link on a side of a device, in every layout.
+pub(in crate::datapath) fn link_name(ifindex: u32, side: Side) -> String {
+    format!("if{ifindex}_{}", side.name())
+}
+
+/// The folders with the links of layouts other than this binary's.
+pub(in crate::datapath) fn links_of_other_layouts(
+    paths: &PinPaths,
+) -> Result<Vec<PathBuf>, PinError> {
+    let layouts = layouts(paths)?.into_iter();
+    let others = layouts.filter(|(version, _)| *version != LAYOUT);
+    Ok(others.map(|(_, folder)| folder.join("links")).collect())
 }
 
 /// The layouts other than this binary's of which something is pinned, for the status and for cleanup.
