@@ -300,13 +300,13 @@ impl Datapath {
         self.sockets.take().unwrap_or(Err(SocketLb::Off))
     }
 
-    /// Copies the flows that came into maps of an old size while their programs were still running. To be called once
+    /// Copies what came into maps of an old size while their programs were still running. To be called once
     /// every device has the new programs; the old maps are let go.
     pub fn carry_over_again(&mut self) {
         for carry_over in self.carry_over.drain(..) {
             match carry_over.again() {
-                Ok(report) => info!(map = carry_over.name, ?report, "copied the last flows"),
-                Err(error) => warn!(map = carry_over.name, %error, "cannot copy the last flows"),
+                Ok(report) => info!(map = carry_over.name, ?report, "copied the last entries"),
+                Err(error) => warn!(map = carry_over.name, %error, "cannot copy the last entries"),
             }
         }
     }
@@ -325,7 +325,7 @@ fn with_limits(
     shapes
 }
 
-/// Copies flows from maps of another size, and tells what became of each pin.
+/// Copies entries from maps of another size, and tells what became of each pin.
 fn take_over(
     ebpf: &Ebpf,
     mut prepared: Prepared,
@@ -337,10 +337,10 @@ fn take_over(
             PinState::Absent => PinOutcome::Created,
             PinState::Same => PinOutcome::Reused,
             PinState::OtherShape { found, expected } => {
-                let old = prepared.old_flows.remove(name).zip(map_fd(ebpf, name));
+                let old = prepared.old_entries.remove(name).zip(map_fd(ebpf, name));
                 let mut copied = None;
                 if let Some((from, to)) = old {
-                    copied = copy_flows(name, from.as_fd(), to);
+                    copied = copy_old(name, from.as_fd(), to);
                     let to = to
                         .try_clone_to_owned()
                         .map_err(failed("keep a handle to a map"))?;
@@ -358,14 +358,14 @@ fn take_over(
     Ok((outcomes, carry_over))
 }
 
-fn copy_flows(name: &str, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Option<CopyReport> {
+fn copy_old(name: &str, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Option<CopyReport> {
     match pins::copy_entries(from, to) {
         Ok(report) => {
-            info!(map = name, ?report, "copied the flows");
+            info!(map = name, ?report, "copied the entries");
             Some(report)
         }
         Err(error) => {
-            warn!(map = name, %error, "cannot copy the flows, they are lost");
+            warn!(map = name, %error, "cannot copy the entries, they are lost");
             None
         }
     }

@@ -125,7 +125,7 @@ pub fn states(
 pub(super) struct Prepared {
     pub(super) states: BTreeMap<&'static str, PinState>,
     /// Maps that were unlinked and whose entries fit into their successors.
-    pub(super) old_flows: BTreeMap<&'static str, OwnedFd>,
+    pub(super) old_entries: BTreeMap<&'static str, OwnedFd>,
 }
 
 /// Makes the folders and unlinks every pin of another shape.
@@ -138,7 +138,7 @@ pub(super) fn prepare(
     }
     let mut prepared = Prepared {
         states: BTreeMap::new(),
-        old_flows: BTreeMap::new(),
+        old_entries: BTreeMap::new(),
     };
     for (name, expected) in demanded {
         let path = paths.map(name);
@@ -149,14 +149,14 @@ pub(super) fn prepare(
             continue;
         };
         remove(&path)?;
-        let keeps_entries = is_conntrack(name) && found.differs_in_entries_only(expected);
+        let keeps_entries = is_irreplaceable(name) && found.differs_in_entries_only(expected);
         if keeps_entries {
             info!(map = *name, %found, %expected, "pinned map has another size, making a new one with its entries");
         } else {
             warn!(map = *name, %found, %expected, "pinned map has another shape, making a new one; its entries are lost");
         }
         if let Some(Pinned { fd, .. }) = pinned.filter(|_| keeps_entries) {
-            prepared.old_flows.insert(name, fd);
+            prepared.old_entries.insert(name, fd);
         }
     }
     Ok(prepared)
@@ -233,9 +233,18 @@ impl Found {
     }
 }
 
-/// Flows can't be had again from anywhere; all else the agent writes anew.
-fn is_conntrack(name: &str) -> bool {
-    name == name::CONNTRACK_V4 || name == name::CONNTRACK_V6
+/// What the data plane has written of flows, clients and sockets can't be had again from anywhere; all else the agent writes
+/// anew. Records of fragments are over before anybody misses them.
+fn is_irreplaceable(name: &str) -> bool {
+    [
+        name::CONNTRACK_V4,
+        name::CONNTRACK_V6,
+        name::AFFINITY_V4,
+        name::AFFINITY_V6,
+        name::SOCKET_PEERS,
+        name::SOCKET_AFFINITY,
+    ]
+    .contains(&name)
 }
 
 #[cfg(test)]

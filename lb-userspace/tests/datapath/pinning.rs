@@ -170,6 +170,43 @@ fn flows_move_to_a_conntrack_map_of_another_size() -> Result<()> {
     Ok(())
 }
 
+/// A client would lose its backend, and a process be shown a backend that it does not know.
+#[test]
+fn clients_and_sockets_move_to_maps_of_another_size() -> Result<()> {
+    let node = node("pin-resize-more")?;
+    let mut datapath = node.load()?;
+    for affinity in [name::AFFINITY_V4, name::SOCKET_AFFINITY, name::SOCKET_PEERS] {
+        let map = datapath.take_map(affinity).context(affinity)?;
+        match affinity {
+            name::AFFINITY_V4 => {
+                HashMap::<_, [u8; 8], [u8; 12]>::try_from(map)?.insert([1; 8], [2; 12], 0)?
+            }
+            name::SOCKET_AFFINITY => {
+                HashMap::<_, [u8; 16], [u8; 12]>::try_from(map)?.insert([1; 16], [2; 12], 0)?
+            }
+            _ => HashMap::<_, [u8; 32], [u8; 32]>::try_from(map)?.insert([1; 32], [2; 32], 0)?,
+        }
+    }
+    let larger = Limits {
+        affinity: 4096,
+        sockets: 4096,
+        ..small_limits()
+    };
+    let datapath = node.load_with(larger)?;
+    for affinity in [name::AFFINITY_V4, name::SOCKET_AFFINITY, name::SOCKET_PEERS] {
+        let outcome = datapath.pins()[affinity];
+        let PinOutcome::Replaced {
+            carried_over: Some(report),
+            ..
+        } = outcome
+        else {
+            panic!("{affinity}: {outcome:?}");
+        };
+        assert_eq!((report.copied, report.refused), (1, 0), "{affinity}");
+    }
+    Ok(())
+}
+
 #[test]
 fn pins_of_other_layouts_are_told_and_left_alone() -> Result<()> {
     let node = node("pin-layouts")?;

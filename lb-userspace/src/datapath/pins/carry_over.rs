@@ -1,4 +1,4 @@
-//! Flows that move to a map of another size, byte by byte.
+//! Entries that move to a map of another size, byte by byte.
 //!
 //! The programs that run write to the old map until their links are replaced, so the copy is made twice: all of it before,
 //! what came meanwhile afterwards. Entries of another shape are never copied.
