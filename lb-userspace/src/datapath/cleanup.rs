@@ -1,13 +1,15 @@
 //! Takes everything off this machine that an agent of any version put there: links, filters, pins, folders.
 //!
 //! It touches nothing else: foreign programs, filters and pins stay, and so does the clsact queueing discipline, which is
-//! idle without filters. It needs no BPF object and no pin of its own version, and is refused while an agent runs.
+//! idle without filters. It needs no BPF object and no pin of its own version, and is refused while an agent runs, and where
+//! that can't be told.
 
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
 };
 
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use thiserror::Error;
 
 use super::{
@@ -61,9 +63,15 @@ impl fmt::Display for Cleanup {
 /// Something is left that should be gone.
 #[derive(Debug, Error)]
 pub enum CleanupError {
-    /// An agent runs.
+    /// An agent runs, or nobody can tell.
     #[error(transparent)]
-    Lock(LockError),
+    Lock(#[from] LockError),
+    /// Where an agent would have its pins, and with them its lock, there can be none.
+    #[error(
+        "{path} is no BPF file system, so nobody can tell whether an agent runs, and nothing was removed: name the agent's with --bpffs, or mount one there (mount -t bpf bpf {path})",
+        path = .0.display()
+    )]
+    NoBpffs(PathBuf),
     /// A pin or folder.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -79,12 +87,12 @@ pub enum CleanupError {
 /// If an agent runs; nothing is removed then. Else for the first thing that can't be removed; what comes before it is
 /// gone.
 pub fn cleanup(paths: &PinPaths) -> Result<Cleanup, CleanupError> {
-    let lock = match Lock::take(paths) {
-        Ok(lock) => Some(lock),
-        // Where no agent can have pins none runs, and there may still be filters.
-        Err(LockError::NoFolder { .. }) => None,
-        Err(error) => return Err(CleanupError::Lock(error)),
-    };
+    // Filters have no pins. Those of an agent that works with another folder must not be taken for left behind.
+    let is_bpffs = statfs(paths.bpffs()).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+    if !is_bpffs {
+        return Err(CleanupError::NoBpffs(paths.bpffs().into()));
+    }
+    let lock = Lock::take(paths)?;
     let mut done = Cleanup::default();
     // A link's pin takes the program off its device. Only then the maps: a program without its flows would harm.
     let layouts = pins::layouts(paths)?;
@@ -100,7 +108,7 @@ pub fn cleanup(paths: &PinPaths) -> Result<Cleanup, CleanupError> {
     }
     // The lock is on this folder: nothing may be removed once another process can have one in its place.
     remove_folder(&paths.folder(), &mut done)?;
-    if lock.is_some_and(|lock| lock.made_folder()) {
+    if lock.made_folder() {
         done.folders.retain(|folder| *folder != paths.folder());
     }
     Ok(done)

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Result;
 use aya::maps::{Array, MapData};
 use lb_common::layout::name;
-use lb_userspace::datapath::{Attach, Lock, Side, cleanup};
+use lb_userspace::datapath::{Attach, Lock, PinPaths, Side, cleanup};
 
 use crate::support::{assert_attached_once, names, node};
 
@@ -89,5 +89,25 @@ fn cleanup_beside_an_agent_is_refused_and_removes_nothing() -> Result<()> {
     drop(agent);
     node.netns.run(|| cleanup(&node.paths))?;
     assert_eq!(names(node.paths.bpffs().into())?, Vec::<String>::new());
+    Ok(())
+}
+
+/// A folder where an agent can have no pins says nothing of an agent that has them elsewhere.
+#[test]
+fn cleanup_in_the_wrong_place_removes_nothing() -> Result<()> {
+    let node = node("clean-elsewhere")?;
+    let _pod = node.add_pod("veth1", 100)?;
+    let _agent = Lock::take(&node.paths)?;
+    let (datapath, links) = node.start(Attach::Clsact)?;
+    node.netns.run(|| links.attach(100, "veth1"))?;
+    let ordinary = tempfile::tempdir()?;
+    for bpffs in [ordinary.path(), "/no/such/folder".as_ref()] {
+        let paths = PinPaths::new(bpffs);
+        let error = node.netns.run(|| cleanup(&paths)).unwrap_err();
+        let sentence = format!("{} is no BPF file system", bpffs.display());
+        assert!(error.to_string().starts_with(&sentence), "{error}");
+        assert_attached_once(&node, "veth1", &datapath)?;
+        assert_eq!(names(ordinary.path().into())?, Vec::<String>::new());
+    }
     Ok(())
 }
