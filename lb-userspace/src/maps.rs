@@ -13,9 +13,11 @@ pub mod spec;
 use std::ops::Range;
 use std::sync::Arc;
 
+use lb_common::affinity::Affinity;
 use lb_common::config::Config;
 use lb_common::frontend::Frontend;
 use lb_common::service::ServiceName;
+use lb_common::socket::SocketPeer;
 
 pub use error::MapError;
 pub use row::{AffinityRow, BackendKey, BackendRow, FlowRow, FrontendAt};
@@ -92,10 +94,10 @@ pub trait Maps {
     fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError>;
     /// Shows every client that stays with a backend to `visit`, as [`Maps::conntrack`] shows its entries.
     fn affinity(&self, visit: &mut dyn FnMut(AffinityRow)) -> Result<Walk, MapError>;
-    /// How many sockets are remembered.
-    fn socket_peers(&self) -> Result<u64, MapError>;
-    /// How many service ports' backends are remembered for the sockets of a network namespace.
-    fn socket_affinity(&self) -> Result<u64, MapError>;
+    /// Shows what is remembered of every socket to `visit`, as [`Maps::conntrack`] shows its entries.
+    fn socket_peers(&self, visit: &mut dyn FnMut(SocketPeer)) -> Result<Walk, MapError>;
+    /// Shows the backend of the sockets of every network namespace and service port to `visit`, likewise.
+    fn socket_affinity(&self, visit: &mut dyn FnMut(Affinity)) -> Result<Walk, MapError>;
     /// The counters, summed over all CPUs, by the number of their reason.
     fn counters(&self) -> Result<Vec<u64>, MapError>;
     /// How many entries there is room for.

@@ -228,17 +228,12 @@ impl Maps for BpfMaps {
         Ok(v4.and(v6))
     }
 
-    fn socket_peers(&self) -> Result<u64, MapError> {
-        let mut rows = 0;
-        // What an incomplete walk has seen is near enough.
-        let _ = self.socket_peers.walk(&mut |_, _| rows += 1)?;
-        Ok(rows)
+    fn socket_peers(&self, visit: &mut dyn FnMut(SocketPeer)) -> Result<Walk, MapError> {
+        self.socket_peers.walk(&mut |_, row| visit(row))
     }
 
-    fn socket_affinity(&self) -> Result<u64, MapError> {
-        let mut rows = 0;
-        let _ = self.socket_affinity.walk(&mut |_, _| rows += 1)?;
-        Ok(rows)
+    fn socket_affinity(&self, visit: &mut dyn FnMut(Affinity)) -> Result<Walk, MapError> {
+        self.socket_affinity.walk(&mut |_, row| visit(row))
     }
 
     fn counters(&self) -> Result<Vec<u64>, MapError> {

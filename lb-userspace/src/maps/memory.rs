@@ -6,10 +6,12 @@ use std::hash::Hash;
 use std::io;
 use std::ops::Range;
 
+use lb_common::affinity::Affinity;
 use lb_common::config::Config;
 use lb_common::frontend::Frontend;
 use lb_common::layout::name;
 use lb_common::service::ServiceName;
+use lb_common::socket::SocketPeer;
 use lb_common::{reason, vip_filter};
 
 use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
@@ -26,6 +28,10 @@ pub struct Memory {
     pub conntrack_walk: Walk,
     /// The clients that stay with a backend.
     pub affinity: Vec<AffinityRow>,
+    /// What is remembered of sockets.
+    pub socket_peers: Vec<SocketPeer>,
+    /// The backends of sockets.
+    pub socket_affinity: Vec<Affinity>,
     /// The counters.
     pub counters: Vec<u64>,
     limits: Limits,
@@ -49,6 +55,8 @@ impl Memory {
             conntrack: Vec::new(),
             conntrack_walk: Walk::Complete,
             affinity: Vec::new(),
+            socket_peers: Vec::new(),
+            socket_affinity: Vec::new(),
             counters: vec![0; reason::COUNT as usize],
             limits,
             frontends: Default::default(),
@@ -202,12 +210,14 @@ impl Maps for Memory {
         Ok(Walk::Complete)
     }
 
-    fn socket_peers(&self) -> Result<u64, MapError> {
-        Ok(0)
+    fn socket_peers(&self, visit: &mut dyn FnMut(SocketPeer)) -> Result<Walk, MapError> {
+        self.socket_peers.iter().copied().for_each(visit);
+        Ok(Walk::Complete)
     }
 
-    fn socket_affinity(&self) -> Result<u64, MapError> {
-        Ok(0)
+    fn socket_affinity(&self, visit: &mut dyn FnMut(Affinity)) -> Result<Walk, MapError> {
+        self.socket_affinity.iter().copied().for_each(visit);
+        Ok(Walk::Complete)
     }
 
     fn counters(&self) -> Result<Vec<u64>, MapError> {

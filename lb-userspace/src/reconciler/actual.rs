@@ -9,8 +9,8 @@ use tracing::warn;
 use crate::desired::{Contents, Rows};
 use crate::maps::{MapError, Maps, Op, Walk};
 
-/// How far epochs are moved on where not every flow could be seen: more than there can be backends whose row is gone and
-/// of which only flows that were not seen are left, and so few that 32 bits last for thousands of starts.
+/// How far epochs are moved on where not everything could be seen that knows one: more than there can be backends whose row is
+/// gone and of which only flows that were not seen are left, and so few that 32 bits last for thousands of starts.
 const UNSEEN_EPOCHS: u32 = 1_000_000;
 
 /// Content of the maps that the agent writes.
@@ -62,7 +62,7 @@ impl Actual {
         contents
     }
 
-    /// An epoch that no backend or flow knows a greater one than.
+    /// An epoch that nothing in the maps knows a greater one than.
     pub fn last_epoch(&self, maps: &dyn Maps) -> Result<u32, MapError> {
         let mut last = self
             .rows
@@ -71,8 +71,13 @@ impl Actual {
             .map(|row| row.epoch())
             .max()
             .unwrap_or(0);
-        // A backend that is gone lives on in its flows: its id with the same epoch would be taken for it.
-        match maps.conntrack(&mut |flow| last = last.max(flow.epoch))? {
+        // A backend that is gone lives on in its flows, clients and sockets: its id with the same epoch would be taken for it.
+        let walk = maps
+            .conntrack(&mut |flow| last = last.max(flow.epoch))?
+            .and(maps.affinity(&mut |client| last = last.max(client.epoch))?)
+            .and(maps.socket_affinity(&mut |client| last = last.max(client.epoch))?)
+            .and(maps.socket_peers(&mut |peer| last = last.max(peer.epoch()))?);
+        match walk {
             Walk::Complete => Ok(last),
             Walk::Incomplete => Ok(last.wrapping_add(UNSEEN_EPOCHS)),
         }

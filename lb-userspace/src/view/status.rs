@@ -148,6 +148,9 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
     let _ = maps.conntrack(&mut |flow| flows[Family::of(&flow.client.ip()) as usize] += 1)?;
     let mut clients = [0_u64; 2];
     let _ = maps.affinity(&mut |row| clients[Family::of(&row.client) as usize] += 1)?;
+    let (mut peers, mut sockets) = (0, 0);
+    let _ = maps.socket_peers(&mut |_| peers += 1)?;
+    let _ = maps.socket_affinity(&mut |_| sockets += 1)?;
     let bits = maps
         .vip_filter()?
         .iter()
@@ -218,13 +221,13 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
         ),
         (
             name::SOCKET_PEERS,
-            maps.socket_peers()?,
+            peers,
             limits.sockets,
             Some("--max-sockets"),
         ),
         (
             name::SOCKET_AFFINITY,
-            maps.socket_affinity()?,
+            sockets,
             limits.affinity,
             affinity_flag,
         ),

@@ -1,12 +1,15 @@
 //! An agent that begins on maps that are not empty.
 
+use lb_common::addr::{Endpoint, Port};
+use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::frontend::{Frontend, SlotRange};
 use lb_common::service::ServiceName;
+use lb_common::socket::SocketPeer;
 
 use super::updates::flow;
 use super::*;
 use crate::maps::memory::Memory;
-use crate::maps::{BackendRow, FrontendAt, Limits, Maps, Op, Walk};
+use crate::maps::{AffinityRow, BackendRow, FrontendAt, Limits, Maps, Op, Walk};
 use lb_common::backend::BackendState;
 
 #[test]
@@ -117,6 +120,36 @@ fn s_8_a_service_that_is_read_later_is_adopted_as_it_stands() {
     assert_eq!(world.dump(), before);
     assert_eq!(world.reconcile().changed, 0);
     assert_eq!(world.dump(), before);
+}
+
+/// A client that stays with its backend, and a socket that was given one, know it as flows do (S-27, S-51).
+#[test]
+fn a_new_backend_never_has_an_epoch_that_a_client_or_a_socket_knows() {
+    let affinity = Affinity {
+        backend_id: 1,
+        epoch: 700,
+        last: 0,
+    };
+    let client = AffinityRow::new(&AffinityKey::new([10, 244, 1, 2], 1), &affinity);
+    let vip = Endpoint {
+        address: [10, 96, 0, 1],
+        port: Port::new(53),
+    };
+    let remember: [fn(&mut Memory, AffinityRow, Affinity, SocketPeer); 3] = [
+        |maps, client, _, _| maps.affinity.push(client),
+        |maps, _, affinity, _| maps.socket_affinity.push(affinity),
+        |maps, _, _, peer| maps.socket_peers.push(peer),
+    ];
+    for remember in remember {
+        let mut maps = Memory::new(Limits::default());
+        let peer = SocketPeer::new(&vip, 1, affinity.epoch);
+        remember(&mut maps, client, affinity, peer);
+        let mut world = Watched::over(maps);
+        apply(&mut world, port("web", &["10.96.0.1:80"], &["10.1.0.1:80"]));
+        world.reconcile();
+        let backends = world.reconciler.maps().backends().unwrap();
+        assert_eq!(backends[0].1.epoch(), 701);
+    }
 }
 
 #[test]
