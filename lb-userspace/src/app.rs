@@ -31,7 +31,7 @@ use crate::model::index::Index;
 use crate::preflight;
 use crate::reconciler::Reconciler;
 use crate::source::kubernetes::ApiServer;
-use crate::source::{Batch, Observed, SourceEvent};
+use crate::source::{Batch, SourceEvent};
 use origin::Origin;
 use problems::Problems;
 use report::Report;
@@ -110,7 +110,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut attached = follower.status();
     let mut devices = std::pin::pin!(follower.run());
 
-    let observed = Arc::new(Observed::default());
+    let observed = Arc::new(origin.observed());
     let health = Arc::new(Health::new(observed.clone()));
     let data_plane = DataPlane::new(Some(maps_folder), attached.clone(), observed.clone());
     let pages = Pages {

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::Source;
 use crate::events::Events;
 use crate::http::Metrics;
+use crate::source::observed::NodeState;
 use crate::source::{Batch, Observed, kubernetes, manifests};
 
 /// A source that has been found.
@@ -24,6 +25,17 @@ impl Origin {
             Source::Manifests(directory) => Self::Manifests(directory.clone()),
             Source::Kubernetes(server) => Self::Kubernetes(kubernetes::connect(server).await?),
         })
+    }
+
+    /// What is known before it was asked. A probe may have waited for the first answer while the programs were loaded: a node
+    /// of which nothing was heard is none to send traffic to (S-61).
+    pub(super) fn observed(&self) -> Observed {
+        let observed = Observed::default();
+        match self {
+            Self::Manifests(_) => {}
+            Self::Kubernetes(_) => observed.set_node(NodeState::Absent),
+        }
+        observed
     }
 
     /// Where Events about its objects go.
@@ -48,5 +60,23 @@ impl Origin {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::client::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn s_61_a_node_that_the_api_has_not_told_of_yet_is_none_to_send_traffic_to() {
+        let silent = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<http::Response<Body>, std::convert::Infallible>>()
+        });
+        let origin = Origin::Kubernetes(Client::new(silent, "default"));
+        assert_eq!(origin.observed().node(), NodeState::Absent);
+        let origin = Origin::Manifests(PathBuf::new());
+        assert_eq!(origin.observed().node(), NodeState::Eligible);
     }
 }
