@@ -72,6 +72,20 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// What is wrong, without the numbers of others: how full a map is changes all the time, and the problem stays the same.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Exhausted {
+                service,
+                consequence,
+                reason,
+            } => format!("{service} {consequence} {}", reason.resource),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// What becomes of a Service that can't be served as it was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Consequence {
