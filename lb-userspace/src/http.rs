@@ -9,6 +9,7 @@ mod scrape;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,7 +22,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
@@ -39,7 +41,8 @@ const BIND_AGAIN: Duration = Duration::from_secs(2);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How long a client may take for the head of its request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-/// Connections that are served at the same time.
+/// Connections that are served at the same time. One more ends the oldest: who only holds connections must not keep a probe out,
+/// or kubelet would restart the agent for it.
 const CONNECTIONS: usize = 64;
 
 /// A server that is demanded could not be started.
@@ -199,11 +202,8 @@ pub fn start(servers: Vec<Server>, pages: Pages) -> io::Result<Http> {
 async fn run(server: Server, pages: Arc<Pages>) {
     let site = server.site;
     let listener = listener(server).await;
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else {
-            return;
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -212,8 +212,14 @@ async fn run(server: Server, pages: Arc<Pages>) {
                 continue;
             }
         };
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
         let pages = pages.clone();
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             let answer = service_fn(|request: hyper::Request<Incoming>| {
                 let pages = pages.clone();
                 async move { Ok::<_, Infallible>(pages.answer(site, request.uri().path()).await) }
@@ -225,8 +231,8 @@ async fn run(server: Server, pages: Arc<Pages>) {
             if let Err(error) = served.await {
                 debug!(%error, "a connection broke");
             }
-            drop(permit);
         });
+        connections.push_back(connection.abort_handle());
     }
 }
 

@@ -275,6 +275,19 @@ fn all_addresses_are_those_of_both_families() {
     }
 }
 
+/// Whoever can reach the port can hold connections; kubelet must be answered all the same.
+#[test]
+fn connections_that_say_nothing_keep_no_probe_out() {
+    let agent = agent();
+    let idle: Vec<TcpStream> = (0..2 * CONNECTIONS)
+        .map(|_| TcpStream::connect(agent.healthz).expect("a connection"))
+        .collect();
+    let start = Instant::now();
+    assert_eq!(get(agent.healthz, "/livez").0, 200);
+    assert!(start.elapsed() < HEAD_PATIENCE / 2, "{:?}", start.elapsed());
+    drop(idle);
+}
+
 #[test]
 fn s_64_a_port_in_use_is_tried_again_or_is_an_error_with_the_remedy_if_it_must_be_had() {
     let occupant = TcpListener::bind(LOOPBACK).expect("a free port");
