@@ -222,7 +222,7 @@ async fn run(server: Server, pages: Arc<Pages>) {
         let connection = tokio::spawn(async move {
             let answer = service_fn(|request: hyper::Request<Incoming>| {
                 let pages = pages.clone();
-                async move { Ok::<_, Infallible>(pages.answer(site, request.uri().path()).await) }
+                async move { Ok::<_, Infallible>(pages.answer(site, request.uri()).await) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -33,6 +33,8 @@ struct State {
 pub enum Question {
     /// `/livez`: whether to restart the agent.
     Live,
+    /// `/livez?written`: whether the agent has also begun its work, so that the one of the next node may be replaced.
+    Written,
     /// `/healthz`: whether to send the node traffic.
     Healthy,
 }
@@ -102,7 +104,12 @@ impl Health {
         let State { queued, updated } = *self.lock();
         let healthy = queued.is_none_or(|queued| now.saturating_duration_since(queued) < PATIENCE);
         let eligible = self.observed.node() == NodeState::Eligible;
-        let ok = healthy && (question == Question::Live || eligible);
+        let ok = healthy
+            && match question {
+                Question::Live => true,
+                Question::Written => updated.is_some(),
+                Question::Healthy => eligible,
+            };
         let family = FamilyBody {
             last_updated: updated,
             healthy,
@@ -194,6 +201,35 @@ mod tests {
         health.updated(at(71));
         assert_eq!(ok(72), [true, true]);
         assert_eq!(ok(7_200), [true, true]);
+    }
+
+    #[test]
+    fn an_agent_is_ready_once_it_has_written_everything_whatever_becomes_of_its_node() {
+        let observed = Arc::new(Observed::default());
+        let health = Health::new(observed.clone());
+        let start = Instant::now();
+        let ready = |second| {
+            let now = start + Duration::from_secs(second);
+            let answer = health.answer(Question::Written, now, at(second));
+            assert!(!answer.body.contains("nodeEligible"), "{answer:?}");
+            answer.ok
+        };
+        assert!(!ready(1), "it has heard of nothing");
+        health.queued(start + Duration::from_secs(2));
+        assert!(!ready(3), "it has written nothing");
+        health.updated(at(4));
+        for node in [
+            NodeState::Eligible,
+            NodeState::Absent,
+            NodeState::Deleted,
+            NodeState::Tainted,
+        ] {
+            observed.set_node(node);
+            assert!(ready(5), "{node:?}");
+        }
+        health.queued(start + Duration::from_secs(10));
+        assert!(ready(69));
+        assert!(!ready(70), "a change waits for a minute");
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Metrics {
     /// A probe was answered.
     pub(super) fn probed(&self, question: Question, code: u16) {
         let counter = match question {
-            Question::Live => &self.livez,
+            Question::Live | Question::Written => &self.livez,
             Question::Healthy => &self.healthz,
         };
         counter.with_label_values(&[&code.to_string()]).inc();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use jiff::Timestamp;
@@ -34,8 +34,11 @@ pub struct Pages {
 
 impl Pages {
     /// Answers a question.
-    pub(super) async fn answer(&self, site: Site, path: &str) -> Response<Full<Bytes>> {
-        match (site, path) {
+    pub(super) async fn answer(&self, site: Site, uri: &Uri) -> Response<Full<Bytes>> {
+        match (site, uri.path()) {
+            (Site::Healthz, "/livez") if uri.query() == Some("written") => {
+                self.health(Question::Written)
+            }
             (Site::Healthz, "/livez") => self.health(Question::Live),
             (Site::Healthz, "/healthz") => self.health(Question::Healthy),
             (Site::Metrics, "/healthz") => page(StatusCode::OK, TEXT, "ok"),

@@ -109,6 +109,16 @@ fn s_61_and_s_62_each_path_is_answered_where_it_belongs_and_nowhere_else() {
         json,
         "{\"lastUpdated\":\"",
     );
+    let written = "{\"lastUpdated\":\"0001";
+    check(agent.healthz, "/livez?written", 503, json, written);
+    agent.health.updated(Timestamp::now());
+    check(
+        agent.healthz,
+        "/livez?written",
+        200,
+        json,
+        "{\"lastUpdated\":\"2",
+    );
     check(agent.scrape, "/proxyMode", 200, "text/plain", "ebpf");
     check(agent.scrape, "/healthz", 200, "text/plain", "ok");
     check(

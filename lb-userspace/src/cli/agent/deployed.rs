@@ -166,7 +166,7 @@ fn the_command_line_and_every_variable_are_known_to_the_agent() {
 }
 
 #[test]
-fn s_61_the_probes_ask_where_the_agent_answers() {
+fn s_61_the_probes_ask_where_the_agent_answers_and_never_of_the_node() {
     let variables = variables();
     let address: std::net::SocketAddr = variables["LB_HEALTHZ_BIND_ADDRESS"]
         .parse()
@@ -181,7 +181,7 @@ fn s_61_the_probes_ask_where_the_agent_answers() {
         );
     };
     check(container.liveness_probe, "/livez");
-    check(container.readiness_probe, "/healthz");
+    check(container.readiness_probe, "/livez?written");
     let ports = container.ports.expect("ports");
     assert_eq!(ports[0].container_port, i32::from(address.port()));
 }

@@ -23,6 +23,25 @@ fn s_61_a_node_that_the_autoscaler_will_delete_is_not_healthy_and_its_agent_live
 }
 
 #[test]
+fn s_61_a_rollout_goes_on_past_a_node_that_the_autoscaler_will_delete() -> Result<()> {
+    test("rollout", |cluster, _| {
+        let node = &cluster.nodes[NODE];
+        let before = [cluster.agent(0)?, cluster.agent(1)?];
+        let taint = "ToBeDeletedByClusterAutoscaler";
+        cluster.kubectl(&format!("taint node {} {taint}=1:NoSchedule", node.name))?;
+        wait_for_health(node, 503)?;
+        cluster.kubectl("-n kube-system rollout restart daemonset/lb")?;
+        cluster.wait_for_rollout("kube-system", "daemonset/lb")?;
+        for (node, before) in before.iter().enumerate() {
+            assert_ne!(cluster.agent(node)?, *before, "it was replaced");
+        }
+        wait_for_health(node, 503)?;
+        cluster.kubectl(&format!("taint node {} {taint}-", node.name))?;
+        wait_for_health(node, 200)
+    })
+}
+
+#[test]
 fn s_61_a_node_that_is_being_deleted_or_gone_is_not_healthy_until_it_is_registered_again()
 -> Result<()> {
     test("deleted", |cluster, _| {

@@ -99,7 +99,8 @@ fn without_events_an_agent_says_so_once_and_lacks_nothing() -> Result<()> {
 }
 
 #[test]
-fn s_61_without_its_node_an_agent_says_so_once_serves_and_is_not_ready() -> Result<()> {
+fn s_61_without_its_node_an_agent_says_so_once_serves_and_load_balancers_go_elsewhere() -> Result<()>
+{
     test("no-nodes", |cluster, _| {
         let agent = without(cluster, "nodes")?;
         assert_told(cluster, &agent, "list", "nodes")?;
@@ -108,9 +109,9 @@ fn s_61_without_its_node_an_agent_says_so_once_serves_and_is_not_ready() -> Resu
         let node = &cluster.nodes[NODE];
         assert_eq!(node.ask(10256, "/healthz")?.0, 503);
         assert_eq!(node.ask(10256, "/livez")?.0, 200);
-        restored(cluster)?;
         let pod = format!("pod/{agent}");
-        cluster.wait_for("kube-system", &pod, "condition=Ready")
+        cluster.wait_for("kube-system", &pod, "condition=Ready")?;
+        restored(cluster)
     })
 }
 
@@ -125,6 +126,8 @@ fn without_services_or_slices_an_agent_says_so_once_and_goes_on_with_what_was_wr
             serves(cluster)?;
             let (code, body) = cluster.nodes[NODE].ask(10256, "/livez")?;
             assert_eq!(code, 200, "it is not restarted for it: {body}");
+            let (code, body) = cluster.nodes[NODE].ask(10256, "/livez?written")?;
+            assert_eq!(code, 503, "no rollout goes on from here: {body}");
             restored(cluster)?;
             assert_watches(cluster, 3)?;
             assert_eq!(cluster.agent(NODE)?, agent);

@@ -46,7 +46,7 @@ fn every_node_gets_a_ready_agent_that_answers_probes_and_scrapes() -> Result<()>
             );
         }
         for node in &cluster.nodes {
-            for path in ["/healthz", "/livez"] {
+            for path in ["/healthz", "/livez", "/livez?written"] {
                 let (code, body) = node.ask(10256, path)?;
                 assert_eq!(code, 200, "{path}: {body}");
             }
