@@ -43,13 +43,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "URL", env = "LB_API_SERVER")]
     api_server: Option<String>,
 
-    /// Serve the devices whose names match PATTERN (`cali*`); may be given several times. By default every veth whose
+    /// Serve the devices whose names match PATTERN (`cali*`); may be given several times, or as a list with commas. By default every veth whose
     /// other end is in another network namespace.
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        env = "LB_DEVICES",
+        value_delimiter = ','
+    )]
     devices: Vec<String>,
 
     /// How programs are attached to devices.
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = AttachArg::Auto)]
+    #[arg(long, value_name = "HOW", value_enum, env = "LB_ATTACH", default_value_t = AttachArg::Auto)]
     attach: AttachArg,
 
     /// Whose processes reach VIPs, beside those in pods: their sockets are given a backend when they connect or send.
@@ -62,33 +67,33 @@ pub(super) struct Args {
     cgroup: Option<PathBuf>,
 
     /// Room for frontends of one family: one for each port of a Service, one for each VIP.
-    #[arg(long, value_name = "N", default_value_t = limit::FRONTENDS)]
+    #[arg(long, value_name = "N", env = "LB_MAX_FRONTENDS", default_value_t = limit::FRONTENDS)]
     max_frontends: u32,
 
     /// Room for backends of one family: one for each endpoint and port of a Service.
-    #[arg(long, value_name = "N", default_value_t = limit::BACKENDS)]
+    #[arg(long, value_name = "N", env = "LB_MAX_BACKENDS", default_value_t = limit::BACKENDS)]
     max_backends: u32,
 
     /// Room for slots. A port of a Service takes 1 for one endpoint, 60 for 2 to 6, 840 for up to 16, and about 100 to
     /// 260 an endpoint beyond; while its endpoints change it needs both the old and the new ones.
-    #[arg(long, value_name = "N", default_value_t = limit::SLOTS)]
+    #[arg(long, value_name = "N", env = "LB_MAX_SLOTS", default_value_t = limit::SLOTS)]
     max_slots: u32,
 
     /// Room for ports of Services.
-    #[arg(long, value_name = "N", default_value_t = limit::SERVICES)]
+    #[arg(long, value_name = "N", env = "LB_MAX_SERVICES", default_value_t = limit::SERVICES)]
     max_services: u32,
 
     /// Room for conntrack entries of one family; a flow takes two.
-    #[arg(long, value_name = "N", default_value_t = limit::CONNTRACK)]
+    #[arg(long, value_name = "N", env = "LB_MAX_CONNTRACK", default_value_t = limit::CONNTRACK)]
     max_conntrack: u32,
 
     /// Room for clients of one IP family that stay with their backend by session affinity, one for each client and Service
     /// port; the longest unused is forgotten when there is no room.
-    #[arg(long, value_name = "N", default_value_t = limit::AFFINITY)]
+    #[arg(long, value_name = "N", env = "LB_MAX_AFFINITY", default_value_t = limit::AFFINITY)]
     max_affinity: u32,
 
     /// Room for sockets of the node's own processes of which it is remembered which VIP they asked for.
-    #[arg(long, value_name = "N", default_value_t = limit::SOCKETS)]
+    #[arg(long, value_name = "N", env = "LB_MAX_SOCKETS", default_value_t = limit::SOCKETS)]
     max_sockets: u32,
 
     #[command(flatten)]

@@ -117,7 +117,7 @@ fn the_role_permits_what_the_agent_asks_for_and_no_more() {
     assert_eq!(
         permitted,
         [
-            "/nodes: get list watch",
+            "/nodes: list watch",
             "/services: get list watch",
             "discovery.k8s.io/endpointslices: get list watch",
             "events.k8s.io/events: create",
@@ -163,6 +163,19 @@ fn the_command_line_and_every_variable_are_known_to_the_agent() {
     }
     <Cli as clap::Parser>::try_parse_from(&line)
         .unwrap_or_else(|error| panic!("{line:?}: {error}"));
+}
+
+/// Whatever may differ between clusters is set by the ConfigMap. Where Services come from otherwise is not: it takes a file.
+#[test]
+fn every_option_has_a_variable() {
+    let command = Cli::command();
+    let agent = command.find_subcommand("agent").expect("lb agent");
+    let without: Vec<&str> = agent
+        .get_arguments()
+        .filter(|argument| argument.get_env().is_none())
+        .filter_map(|argument| argument.get_long())
+        .collect();
+    assert_eq!(without, ["manifests", "kubeconfig"]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) struct HttpArgs {
     metrics_bind_address: Listen,
 
     /// End if one of these addresses cannot be had, instead of trying again while the data plane works.
-    #[arg(long)]
+    #[arg(long, env = "LB_BIND_ADDRESS_HARD_FAIL")]
     bind_address_hard_fail: bool,
 }
 

@@ -77,7 +77,7 @@ fn the_service_account_may_do_what_the_role_says_beyond_what_every_account_may()
         let expected = [
             "endpointslices.discovery.k8s.io [] [] [get list watch]",
             "events.events.k8s.io [] [] [create]",
-            "nodes [] [] [get list watch]",
+            "nodes [] [] [list watch]",
             "services [] [] [get list watch]",
         ];
         assert_eq!(more, expected);
