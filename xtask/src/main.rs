@@ -6,6 +6,7 @@ mod ci;
 mod cluster;
 mod demo;
 mod fuzz;
+mod kernels;
 mod setup;
 mod step;
 mod test;

@@ -38,7 +38,7 @@ enum Purpose {
 pub fn run(options: &Options) -> Result<()> {
     match options.purpose {
         Purpose::Build => ensure("build the BPF object", &[tools::BPF_COMPILER, tools::LLVM]),
-        Purpose::Test => ensure("run the tests", &[tools::LAB]),
+        Purpose::Test => ensure("run the tests", &[tools::LAB, tools::KERNELS]),
         Purpose::Bench => ensure("measure", &[tools::LAB, tools::BENCH]),
         Purpose::Demo => ensure("run the demonstration", &[tools::LAB, tools::SERVERS]),
     }

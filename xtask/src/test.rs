@@ -7,10 +7,11 @@ mod tally;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 use crate::{
     build_ebpf, cluster, fuzz,
+    kernels::{self, Release},
     setup::{self, tools},
     step::{run as execute, step},
     workspace,
@@ -24,6 +25,30 @@ pub struct Options {
     /// Levels to run; all of them if none is named
     #[arg(value_enum, value_name = "LEVEL")]
     levels: Vec<Level>,
+    /// Kernels of the level of that name, alone where no level is named: any of 5.10, 6.1, 6.12 and newest, all if none is
+    /// named; a run without this takes 5.10 and newest
+    #[arg(long, value_enum, value_name = "KERNEL", num_args = 0.., value_delimiter = ',')]
+    kernels: Option<Vec<Release>>,
+}
+
+impl Options {
+    fn levels(&self) -> Vec<Level> {
+        if self.kernels.is_none() {
+            return level::selected(&self.levels);
+        }
+        level::selected(&[&self.levels[..], &[Level::Kernels]].concat())
+    }
+
+    fn kernels(&self) -> Vec<Release> {
+        let mut kernels = match &self.kernels {
+            None => Release::USUAL.to_vec(),
+            Some(named) if named.is_empty() => Release::value_variants().to_vec(),
+            Some(named) => named.clone(),
+        };
+        kernels.sort_unstable();
+        kernels.dedup();
+        kernels
+    }
 }
 
 struct Report {
@@ -39,11 +64,15 @@ struct Report {
 /// # Errors
 /// If a level needs root and this is not root, if the preparation fails, or if a level failed: the message names which.
 pub fn run(options: &Options) -> Result<()> {
-    let levels = level::selected(&options.levels);
+    let levels = options.levels();
+    let kernels = options.kernels();
     check_privileges(&levels)?;
-    prepare(&levels)?;
+    prepare(&levels, &kernels)?;
 
-    let reports: Vec<_> = levels.into_iter().map(run_level).collect();
+    let reports: Vec<_> = levels
+        .into_iter()
+        .map(|level| run_level(level, &kernels))
+        .collect();
     print_summary(&reports);
     let failed: Vec<_> = reports
         .iter()
@@ -72,9 +101,12 @@ fn check_privileges(levels: &[Level]) -> Result<()> {
     Ok(())
 }
 
-fn prepare(levels: &[Level]) -> Result<()> {
+fn prepare(levels: &[Level], kernels: &[Release]) -> Result<()> {
     if levels.iter().any(|level| level.needs_root()) {
         setup::ensure("run the tests", &[tools::LAB])?;
+    }
+    if levels.contains(&Level::Kernels) {
+        kernels::prepare(kernels)?;
     }
     build_ebpf::run()?;
     // Unoptimised, since the tests' own dependencies are the same ones, and are then compiled once.
@@ -88,7 +120,7 @@ fn prepare(levels: &[Level]) -> Result<()> {
     Ok(())
 }
 
-fn run_level(level: Level) -> Report {
+fn run_level(level: Level, releases: &[Release]) -> Report {
     println!("\n##### {}: {} #####", level.name(), level.about());
     let start = Instant::now();
     let (tally, mut failures) = match level {
@@ -96,6 +128,12 @@ fn run_level(level: Level) -> Report {
             let failures = vec![format!("{error:#}")];
             (Tally::default(), failures)
         }),
+        Level::Kernels => {
+            let mut tally = Tally::default();
+            let failure = kernels::run(releases, &mut tally).err();
+            let failures = failure.map(|error| format!("{error:#}"));
+            (tally, failures.into_iter().collect())
+        }
         _ => run_commands(level),
     };
     if failures.is_empty() && tally.passed == 0 {

@@ -14,11 +14,11 @@ fn programs_load_and_every_map_is_pinned() -> Result<()> {
     let node = node("load-first")?;
     let datapath = node.load()?;
     for program in datapath.programs().all() {
-        let instructions = program
-            .verified_instructions
-            .context("verified instructions")?;
-        println!("{}: {instructions} verified instructions", program.name);
-        assert!(instructions > 0);
+        // Linux 5.16 and later tell how far the verifier walked; the budgets are tested with the packets.
+        if let Some(instructions) = program.verified_instructions {
+            println!("{}: {instructions} verified instructions", program.name);
+            assert!(instructions > 0);
+        }
     }
     let mut expected: Vec<_> = name::ALL.map(String::from).into();
     expected.push("links".into());

@@ -61,6 +61,17 @@ pub const BENCH: &[Tool] = &[
     Tool::program("xtables-legacy-multi", "iptables"),
 ];
 
+/// What boots other kernels than the machine's own.
+pub const KERNELS: &[Tool] = &[
+    Tool::program("qemu-system-x86_64", "qemu-system-x86"),
+    Tool::program("depmod", "kmod"),
+    Tool::program("strip", "binutils"),
+    Tool::file(
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "debian-archive-keyring",
+    ),
+];
+
 /// The packages of a list, each once, in its order.
 pub fn packages<'a>(tools: impl IntoIterator<Item = &'a Tool>) -> Vec<&'static str> {
     let mut packages = Vec::new();

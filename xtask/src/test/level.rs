@@ -15,6 +15,8 @@ pub enum Level {
     Packets,
     /// Real connections in network namespaces
     Traffic,
+    /// A part of the two above on other kernels, in virtual machines
+    Kernels,
     /// The agent on a real API server
     Cluster,
     /// Kubernetes' own tests of Services; writes docs/conformance.md
@@ -42,6 +44,7 @@ impl Level {
             Self::Scenarios => "scenarios",
             Self::Packets => "packets",
             Self::Traffic => "traffic",
+            Self::Kernels => "kernels",
             Self::Cluster => "cluster",
             Self::Conformance => "conformance",
         }
@@ -55,6 +58,7 @@ impl Level {
             Self::Scenarios => "manifests in, map dumps out",
             Self::Packets => "the programs in the kernel, single packets through them",
             Self::Traffic => "real connections in network namespaces",
+            Self::Kernels => "programs and traffic on other kernels",
             Self::Cluster => "the agent on a real API server",
             Self::Conformance => "Kubernetes' own tests of Services",
         }
@@ -84,6 +88,7 @@ impl Level {
                 &["--workspace", "--test", "packets"],
             ],
             Self::Traffic => &[&["--package", "lab"], &["--workspace", "--test", "traffic"]],
+            Self::Kernels => &[],
             Self::Cluster => &[
                 &["--package", "cluster"],
                 &["--workspace", "--test", "cluster"],
@@ -107,6 +112,7 @@ mod tests {
                 Level::Scenarios,
                 Level::Packets,
                 Level::Traffic,
+                Level::Kernels,
                 Level::Cluster,
                 Level::Conformance
             ]

@@ -43,15 +43,20 @@ impl Tally {
                 .write_all(&text)
                 .and_then(|()| terminal.write_all(b"\n"))
                 .context("cannot write to the terminal")?;
-            if let Some(results) = results(&String::from_utf8_lossy(&text)) {
-                *self += results;
-            }
+            self.count(&String::from_utf8_lossy(&text));
         }
         let status = child.wait().with_context(|| format!("`{line}` got lost"))?;
         if !status.success() {
             bail!("`{line}` failed: {status}");
         }
         Ok(())
+    }
+
+    /// Adds the results that a line tells, if it tells any.
+    pub fn count(&mut self, line: &str) {
+        if let Some(results) = results(line) {
+            *self += results;
+        }
     }
 }
 
