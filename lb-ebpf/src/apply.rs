@@ -23,7 +23,8 @@ const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
 ///
 /// Where the device has summed up the whole packet, the buffer's sum must follow. In IPv4 address and header checksum
 /// cancel out, so that the helper's own correction for the transport checksum is all. IPv6 has no header checksum: its
-/// address is written by a helper that counts it, and then the same correction is right again.
+/// address is written by a helper that counts it, and then the same correction is right again. Where a datagram has no checksum
+/// nothing is corrected, and the port is added to the buffer's sum by itself.
 #[inline(never)]
 pub(crate) fn rewrite<A: Parse, const LEN: usize>(
     skb: Skb,
@@ -84,6 +85,10 @@ where
             u16::from_ne_bytes(new) as u64,
         );
         skb.add_to_l4_checksum(transport.checksum_at, old, new, 2 | optional)?;
+        if transport.checksum_optional && skb.read::<2>(transport.checksum_at)? == [0, 0] {
+            let difference = checksum::difference(old as u32, new as u32);
+            skb.add_to_sum(checksum::fold(difference));
+        }
     }
     Some(())
 }

@@ -102,6 +102,13 @@ impl Skb {
         done(unsafe { helpers::bpf_l4_csum_replace(self.0, offset as u32, from, to, flags) })
     }
 
+    /// Adds a difference to the buffer's own sum, where it has one.
+    #[inline(always)]
+    pub(crate) fn add_to_sum(self, difference: u16) {
+        // SAFETY: the context is valid. A failure says that the buffer has no sum.
+        unsafe { helpers::bpf_csum_update(self.0, difference as u32) };
+    }
+
     /// Cuts the packet after `len` octets; a shorter one stays as it is.
     #[inline(always)]
     pub(crate) fn cut(self, len: u32) -> Option<()> {

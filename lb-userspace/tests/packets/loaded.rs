@@ -20,6 +20,7 @@ use lb_common::vip_filter;
 use lb_userspace::datapath::{Ticks, object};
 
 use crate::family::Family;
+use crate::test_run::run_summed;
 
 /// A program of the object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +58,9 @@ pub const NEXT: i32 = -1;
 pub const DROP: i32 = 2;
 /// The frame is sent back.
 pub const REDIRECT: i32 = 7;
+
+/// No action: the sum that the kernel keeps beside the frame has become wrong.
+pub const WRONG_SUM: i32 = -libc::EBADMSG;
 
 /// The loaded object.
 pub struct Loaded {
@@ -225,6 +229,23 @@ impl Loaded {
         Ok(Ran {
             action: result.return_value as i32,
             frame: out,
+            counted: self.newly_counted()?,
+        })
+    }
+
+    /// As [`Loaded::run`], on a frame whose sum the device has taken over all of it. The action is [`WRONG_SUM`] where what the
+    /// kernel keeps of it beside the packet is not true afterwards; the frame is then empty.
+    ///
+    /// # Errors
+    /// As for [`Loaded::run`].
+    pub fn run_summed(&mut self, program: Program, frame: &[u8]) -> Result<Ran> {
+        let (action, frame) = match run_summed(self.program(program)?, frame) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADMSG) => (WRONG_SUM, Vec::new()),
+            ran => ran.with_context(|| format!("{program:?} on {} octets", frame.len()))?,
+        };
+        Ok(Ran {
+            action,
+            frame,
             counted: self.newly_counted()?,
         })
     }

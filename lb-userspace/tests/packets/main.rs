@@ -17,6 +17,7 @@ mod names;
 mod related;
 mod stack;
 mod summed;
+mod test_run;
 
 // The runs take place on the loopback device of the process's own, empty network.
 lab::sandbox!();

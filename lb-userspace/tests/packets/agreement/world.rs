@@ -37,6 +37,8 @@ pub struct Packet {
     pub program: Program,
     /// The frame.
     pub octets: Vec<u8>,
+    /// Whether a device has summed it up, as it may a packet that comes from another node.
+    pub summed: bool,
 }
 
 /// One family's data plane in memory, and where its packets come from.
@@ -106,6 +108,7 @@ impl World {
                     let len = ETHERNET + random.below(100);
                     random.octets(len)
                 },
+                summed: false,
             },
             n if n % 2 == 0 => v4.packet(random),
             _ => v6.packet(random),
@@ -117,6 +120,7 @@ impl World {
             }
         }
         lengthen(&mut packet.octets);
+        packet.summed = packet.program == Program::ToWorkload && random.one_in(4);
         packet
     }
 
@@ -130,7 +134,11 @@ impl World {
             0x86dd => self.v6.run(packet),
             _ => untouched(packet),
         };
-        let ran = self.loaded.run(packet.program, &packet.octets);
+        let ran = if packet.summed {
+            self.loaded.run_summed(packet.program, &packet.octets)
+        } else {
+            self.loaded.run(packet.program, &packet.octets)
+        };
         let ran = ran.with_context(|| packet.to_string())?;
         Ok([ran, expected])
     }
@@ -269,6 +277,7 @@ impl<A: Family> Side<A> {
             } else {
                 sent.frame.build()
             },
+            summed: false,
         };
         self.sent = Some(sent);
         packet
@@ -360,6 +369,7 @@ fn lengthen(octets: &mut Vec<u8>) {
 impl std::fmt::Display for Packet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let hex: String = self.octets.iter().map(|o| format!("{o:02x}")).collect();
-        write!(f, "{} {hex}", self.program.name())
+        let summed = if self.summed { " summed" } else { "" };
+        write!(f, "{}{summed} {hex}", self.program.name())
     }
 }
