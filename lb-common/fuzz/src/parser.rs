@@ -4,9 +4,10 @@ use std::fmt::Debug;
 
 use lb_common::packet::{self, ETHERNET, Packet, Parse, Transport, icmp, unreachable};
 
-/// Octets of a TCP header, and of a UDP header.
+/// Octets of a TCP header, of a UDP header, and of an SCTP header with that of its first chunk.
 const TCP: usize = 20;
 const UDP: usize = 8;
+const SCTP: usize = 16;
 
 /// Reads any octets as a frame of either family.
 pub fn check(frame: &[u8]) {
@@ -39,6 +40,7 @@ fn check_family<A: Parse + Debug>(frame: &[u8], header: usize, length_at: (usize
     match packet.transport {
         Transport::Tcp(ports, _) => transport(frame, &packet, TCP, &ports),
         Transport::Udp(ports) => transport(frame, &packet, UDP, &ports),
+        Transport::Sctp(ports, _) => transport(frame, &packet, SCTP, &ports),
         Transport::Fragment => assert_ne!(packet.fragment.offset, 0),
         Transport::IcmpError => quoted(frame, &packet),
         Transport::Other(_) => {}
@@ -78,7 +80,7 @@ fn quoted<A: Parse + Debug>(frame: &[u8], error: &Packet<A>) {
         0 => frame.len(),
         len => frame.len().min(error.l4 + len),
     };
-    // The first eight octets of the transport header, which both protocols have.
+    // The first eight octets of the transport header, which every protocol has.
     assert!(quoted.l4 + UDP <= end, "{quoted:?} of {error:?}");
     assert!(quoted.l4 + TCP <= icmp::MAX_LOOKED_AT);
     if quoted.has_checksum {

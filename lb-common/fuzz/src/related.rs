@@ -7,6 +7,7 @@ use lb_common::addr::Protocol;
 use lb_common::checksum;
 use lb_common::conntrack::Direction;
 use lb_common::packet::icmp::{self, Quoted};
+use lb_common::packet::sctp::ChunkType;
 use lb_common::packet::{self, ETHERNET, Packet, Parse, TcpFlags};
 use lb_common::rewrite::{self, Related, Side};
 use lb_common::testing::{Frame, L4, Populated};
@@ -16,7 +17,7 @@ use crate::pipeline::{Family, World, run};
 use crate::sums::{self, Sums};
 
 /// What the clients have sent, in this order, before the error comes: to a service over TCP and over UDP, to one with
-/// affinity, and from a pod that may get its own packets.
+/// affinity, from a pod that may get its own packets, and to one over SCTP.
 pub fn opening<A: Family>() -> Vec<Frame<A>> {
     let to = |client, vip, l4| Frame::new(A::pod(client), A::vip(vip), l4);
     vec![
@@ -24,6 +25,7 @@ pub fn opening<A: Family>() -> Vec<Frame<A>> {
         to(100, 10, L4::udp(40_000, 53, b"question")),
         to(101, 16, L4::udp(40_000, 53, b"question")),
         to(1, 10, L4::tcp(40_001, 80, TcpFlags::SYN)),
+        to(100, 10, L4::sctp(40_000, 8080, ChunkType::INIT)),
     ]
 }
 

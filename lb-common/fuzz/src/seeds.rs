@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use lb_common::conntrack::Direction;
+use lb_common::packet::sctp::ChunkType;
 use lb_common::packet::{Parse, TcpFlags};
 use lb_common::testing::{Extension, Frame, L4, Populated};
 use lb_common_fuzz::pipeline::Family;
@@ -78,6 +79,7 @@ fn parser<A: Family>() -> Inputs {
         payload: Vec::new(),
     });
     let udp = frame(L4::udp(40_000, 53, b"question"));
+    let sctp = frame(L4::sctp(40_000, 8080, ChunkType::INIT));
     let ping = frame(L4::Other {
         protocol: A::ICMP,
         payload: vec![8, 0, 0, 0, 0, 1, 0, 1],
@@ -87,6 +89,8 @@ fn parser<A: Family>() -> Inputs {
     vec![
         ("tcp", tcp.build()),
         ("tcp-extended", with_extensions(tcp).build()),
+        ("sctp", sctp.build()),
+        ("sctp-extended", with_extensions(sctp).build()),
         ("udp", udp.build()),
         ("udp-extended", with_extensions(udp).build()),
         ("ping", ping.build()),
@@ -125,6 +129,13 @@ fn pipeline<A: Family>() -> Inputs {
         let mut frame = frame.clone();
         if let L4::Tcp { flags, .. } = &mut frame.l4 {
             *flags = new;
+        }
+        frame.build()
+    };
+    let with_chunk = |frame: &Frame<A>, new: u8| {
+        let mut frame = frame.clone();
+        if let L4::Sctp { chunk, .. } = &mut frame.l4 {
+            *chunk = new;
         }
         frame.build()
     };
@@ -182,6 +193,22 @@ fn pipeline<A: Family>() -> Inputs {
             "zero",
             script(&[(FromClient, zero_at_backend(udp, &at_backends[1]).build())]),
         ),
+        (
+            "association",
+            script(&[
+                (FromClient, with_chunk(&frames[4], ChunkType::INIT)),
+                (
+                    FromBackend,
+                    with_chunk(&at_backends[4].reversed(), ChunkType::INIT_ACK),
+                ),
+                (FromClient, with_chunk(&frames[4], ChunkType::DATA)),
+                (FromClient, with_chunk(&frames[4], ChunkType::SHUTDOWN)),
+                (
+                    FromBackend,
+                    with_chunk(&at_backends[4].reversed(), ChunkType::SHUTDOWN_COMPLETE),
+                ),
+            ]),
+        ),
         ("fragments", script(&in_fragments)),
         (
             "clash",
@@ -233,8 +260,14 @@ fn related<A: Family>() -> Inputs {
         inputs.push((name, with(1, at_backend.icmp_error(by, kind, 100))));
     }
     let kind = kinds::<A>()[0].1;
-    let names = ["tcp", "udp", "sticky", "itself"];
-    let back = ["tcp-back", "udp-back", "sticky-back", "itself-back"];
+    let names = ["tcp", "udp", "sticky", "itself", "sctp"];
+    let back = [
+        "tcp-back",
+        "udp-back",
+        "sticky-back",
+        "itself-back",
+        "sctp-back",
+    ];
     for (i, (at_client, at_backend)) in pairs.iter().enumerate() {
         let router = A::pod(200);
         let short = at_backend.ip_len() + 8;

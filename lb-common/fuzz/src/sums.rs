@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use lb_common::packet::{Fragment, Packet, Parse, Transport};
+use lb_common::testing::crc32c::crc32c;
 use lb_common::testing::frame::internet_checksum;
 
 /// Which checksums of a packet are right; none where there is none, or where not all that it covers is there.
@@ -10,7 +11,7 @@ use lb_common::testing::frame::internet_checksum;
 pub struct Sums {
     /// That of the IP header.
     pub header: Option<bool>,
-    /// That of TCP, UDP or ICMP.
+    /// That of TCP, UDP, SCTP or ICMP.
     pub transport: Option<bool>,
 }
 
@@ -56,6 +57,11 @@ fn transport<A: Parse>(frame: &[u8], packet: &Packet<A>) -> Option<bool> {
         Transport::Tcp(..) => 6,
         Transport::Udp(_) if segment[6..8] == [0, 0] => return None,
         Transport::Udp(_) => 17,
+        Transport::Sctp(..) => {
+            let mut zeroed = segment.to_vec();
+            zeroed[8..12].fill(0);
+            return Some(crc32c(&zeroed).to_le_bytes() == segment[8..12]);
+        }
         Transport::IcmpError if A::OCTETS == 4 => return Some(internet_checksum(segment) == 0),
         Transport::IcmpError => A::ICMP,
         Transport::Fragment | Transport::Other(_) => return None,
