@@ -129,11 +129,12 @@ impl Metrics {
         self.events.with_label_values(&[outcome]).inc();
     }
 
-    /// A probe was answered.
+    /// A probe was answered. Those are counted that kube-proxy knows: an alert on its numbers is not to fire because an agent starts.
     pub(super) fn probed(&self, question: Question, code: u16) {
         let counter = match question {
-            Question::Live | Question::Written => &self.livez,
+            Question::Live => &self.livez,
             Question::Healthy => &self.healthz,
+            Question::Written => return,
         };
         counter.with_label_values(&[&code.to_string()]).inc();
     }

@@ -143,6 +143,7 @@ fn s_61_and_s_62_each_path_is_answered_where_it_belongs_and_nowhere_else() {
 fn s_61_the_status_follows_the_writes_and_the_node_and_is_counted() {
     let agent = agent();
     let codes = || ["/livez", "/healthz"].map(|path| get(agent.healthz, path).0);
+    assert_eq!(get(agent.healthz, "/livez?written").0, 503, "not counted");
     assert_eq!(codes(), [200, 200]);
     agent.observed.set_node(NodeState::Tainted);
     assert_eq!(codes(), [200, 503]);
