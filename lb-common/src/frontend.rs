@@ -12,7 +12,7 @@ map_type! {
     /// Key of `frontends_v4` and `frontends_v6`.
     ///
     /// Port 0 with protocol 0 is the row of the address itself: it says that the address is a VIP, so that a packet to one of
-    /// its unknown ports can be refused (S-30 c).
+    /// its unknown ports can be refused (S-30 c), and whether a ping of it is answered (S-31).
     pub struct FrontendKey<A> {
         address: A,
         port: u16,
@@ -105,7 +105,8 @@ map_type! {
 impl Frontend {
     /// Flag: select from the local range only (internalTrafficPolicy Local, S-23).
     pub const LOCAL_ONLY: u32 = 1;
-    /// Flag: some endpoint is usable somewhere in the cluster, so that an empty range means drop, not reject (S-30 b).
+    /// Flag: some endpoint is usable somewhere in the cluster, so that an empty range means drop, not reject (S-30 b); in the row
+    /// of an address, one of any of its ports.
     pub const HAS_ENDPOINTS: u32 = 2;
     /// Flag: the row of an address, not of a port.
     pub const ADDRESS: u32 = 4;
@@ -131,15 +132,14 @@ impl Frontend {
         }
     }
 
-    /// The row that marks an address as a VIP.
-    pub fn address_row() -> Self {
-        Self::new(
-            0,
-            SlotRange::default(),
-            SlotRange::default(),
-            0,
-            Self::ADDRESS,
-        )
+    /// The row that marks an address as a VIP, one of whose ports has a usable endpoint or none.
+    pub fn address_row(has_endpoints: bool) -> Self {
+        let flags = if has_endpoints {
+            Self::ADDRESS | Self::HAS_ENDPOINTS
+        } else {
+            Self::ADDRESS
+        };
+        Self::new(0, SlotRange::default(), SlotRange::default(), 0, flags)
     }
 
     /// Id of the service port.

@@ -26,4 +26,5 @@ pub mod service;
 pub mod socket;
 #[cfg(any(test, feature = "std"))]
 pub mod testing;
+pub mod token_bucket;
 pub mod vip_filter;

@@ -3,6 +3,7 @@
 //! [`parse`] turns octets into a [`Packet`]; every later stage takes the value and never looks at the octets again.
 //! Nothing is checked that no decision depends on: checksums, for one, are the receiver's business.
 
+pub mod echo;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
@@ -108,6 +109,8 @@ pub enum Transport {
     Sctp(Ports, TcpFlags),
     /// A later fragment. Only the first has a transport header.
     Fragment,
+    /// An ICMP echo request: a ping.
+    EchoRequest,
     /// An ICMP error. It quotes the packet that it is about: [`icmp::quoted`].
     IcmpError,
     /// Another protocol, by IANA's number.
@@ -203,7 +206,15 @@ pub trait Parse: Address {
     const ICMP: u8;
     /// The types of its messages that are errors, and quote a packet.
     fn is_error(kind: u8) -> bool;
+    /// The type of an echo request.
+    const ECHO_REQUEST: u8;
+    /// The type of the reply.
+    const ECHO_REPLY: u8;
 
+    /// Length of an IP header without options or extension headers, in octets.
+    const HEADER: usize;
+    /// Offset of the TTL or hop limit in the IP header.
+    const HOP_LIMIT: usize;
     /// Offset of the source address in the IP header; the destination follows it.
     const SOURCE: usize;
     /// Offset of the header checksum in the IP header, where the family has one.

@@ -6,6 +6,7 @@
 //! a [`Verdict`].
 
 mod affinity;
+mod echo;
 mod forward;
 mod fragments;
 mod related;
@@ -36,6 +37,8 @@ pub enum Action {
     Rewrite,
     /// It is an ICMP error: what it quotes decides, by way of [`related`]. Where that is no known flow, it goes on untouched.
     Relate,
+    /// It is a ping, and answered by an echo reply from its destination.
+    Echo,
     /// Its sender is told that nobody serves the port.
     Reject,
     /// It is dropped in silence.
@@ -77,6 +80,12 @@ impl<A: Address> Verdict<A> {
     #[inline(always)]
     pub fn relate(reason: Reason) -> Self {
         Self::without_rewrite(Action::Relate, reason)
+    }
+
+    /// The packet is a ping, and answered.
+    #[inline(always)]
+    pub fn echo(reason: Reason) -> Self {
+        Self::without_rewrite(Action::Echo, reason)
     }
 
     /// The packet's sender is told that nobody serves the port.
@@ -186,6 +195,9 @@ pub trait Dataplane {
     fn affinity(&self, key: &AffinityKey<Self::Address>) -> Option<Affinity>;
     /// Remembers which backend a client was given. One that can't be remembered is balanced anew the next time.
     fn set_affinity(&self, key: &AffinityKey<Self::Address>, affinity: &Affinity);
+    /// Takes a token for an echo reply, of which there are [`ECHO_REPLIES`](crate::token_bucket::ECHO_REPLIES) a second.
+    /// Says whether there was one.
+    fn take_echo_token(&self) -> bool;
     /// The clock, in ticks; it wraps.
     fn now(&self) -> u32;
     /// Ticks of the clock in a second.
@@ -236,6 +248,15 @@ fn age<D: Dataplane>(dp: &D, stamp: u32, now: u32) -> u32 {
 fn ticks_since(stamp: u32, now: u32, second: u32) -> u32 {
     let age = now.wrapping_sub(stamp);
     if age.wrapping_neg() <= second { 0 } else { age }
+}
+
+/// The flags of an address's own row, 0 where the address is no VIP. A function of its own, for its stack frame.
+#[inline(never)]
+fn vip_flags<D: Dataplane>(dp: &D, address: &D::Address) -> u32 {
+    match dp.frontend(&FrontendKey::address_row(*address)) {
+        Some(row) => row.flags() | Frontend::ADDRESS,
+        None => 0,
+    }
 }
 
 /// Records what a packet adds to its flow. Most packets add nothing and write nothing: the stamp is renewed once a

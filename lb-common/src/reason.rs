@@ -73,6 +73,10 @@ reasons! {
     FragmentWithoutFirst = 22, "fragment-without-first";
     /// Rewritten: an ICMP error, in either direction, about a packet of a known flow (S-32).
     IcmpError = 23, "icmp-error";
+    /// Answered: a ping of a VIP whose Service has an endpoint (S-31).
+    Echo = 24, "echo";
+    /// Dropped: a ping of a VIP, and more than may be answered have come.
+    EchoLimited = 25, "echo-limited";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

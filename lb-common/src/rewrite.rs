@@ -84,7 +84,7 @@ impl<A: Parse> Rewrite<A> {
             Transport::Udp(ports) => self.transport(packet.l4, &ports, 6, true),
             // Its port stays: the checksum, a CRC32c over all of the packet, covers it and no address.
             Transport::Sctp(..) | Transport::Fragment => TransportEdits::NONE,
-            Transport::IcmpError | Transport::Other(_) => return None,
+            Transport::EchoRequest | Transport::IcmpError | Transport::Other(_) => return None,
         };
         let (address_at, from) = match self.side {
             Side::Source => (packet.l3 + A::SOURCE, &packet.source),

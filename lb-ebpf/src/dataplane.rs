@@ -118,6 +118,11 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
     }
 
     #[inline(always)]
+    fn take_echo_token(&self) -> bool {
+        maps::take_echo_token(self.now(), self.ticks_per_second())
+    }
+
+    #[inline(always)]
     fn now(&self) -> u32 {
         // SAFETY: a helper without arguments. The low half is enough for every age that is measured.
         unsafe { bpf_jiffies64() as u32 }

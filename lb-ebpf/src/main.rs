@@ -10,6 +10,8 @@ mod apply;
 #[cfg(target_arch = "bpf")]
 mod dataplane;
 #[cfg(target_arch = "bpf")]
+mod echo;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs;

@@ -15,6 +15,7 @@ use lb_common::layout::limit;
 use lb_common::packet::Parse;
 use lb_common::reason::{self, Reason};
 use lb_common::service::ServiceName;
+use lb_common::token_bucket::{ECHO_REPLIES, TokenBucket};
 use lb_common::vip_filter;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -71,6 +72,9 @@ static SLOTS: Array<SlotPair, SLOT_ELEMENTS, MMAPABLE> = Array::new();
 static VIP_FILTER: Array<u64, FILTER_WORDS, MMAPABLE> = Array::new();
 #[btf_map(name = "counters")]
 static COUNTERS: PerCpuArray<u64, REASONS> = PerCpuArray::new();
+/// What pings of VIPs are answered from. Each CPU has its own, so that none waits for another.
+#[btf_map(name = "echo_tokens")]
+static ECHO_TOKENS: PerCpuArray<TokenBucket, 1> = PerCpuArray::new();
 /// Read by tools only.
 #[btf_map(name = "services")]
 static SERVICES: HashMap<u32, ServiceName, MAX_SERVICES, NO_PREALLOC> = HashMap::new();
@@ -157,6 +161,16 @@ pub(crate) fn filter_has(bit: u32) -> bool {
     match VIP_FILTER.get_ptr(word) {
         // SAFETY: the pointer is into the array's memory; user space stores whole, aligned words there.
         Some(word) => unsafe { core::ptr::read_volatile(word) & mask != 0 },
+        None => false,
+    }
+}
+
+/// Takes a token for an echo reply, and says whether there was one.
+#[inline(always)]
+pub(crate) fn take_echo_token(now: u32, ticks_per_second: u32) -> bool {
+    match ECHO_TOKENS.get_ptr_mut(0) {
+        // SAFETY: as for the counters.
+        Some(bucket) => unsafe { (*bucket).take(ECHO_REPLIES, now, ticks_per_second) },
         None => false,
     }
 }

@@ -8,6 +8,7 @@ use lb_common::reason::Reason;
 
 use crate::apply;
 use crate::dataplane::Kernel;
+use crate::echo::Echo;
 use crate::maps::{FamilyMaps, count};
 use crate::reject::Reject;
 use crate::relate::{Relate, Unrelated};
@@ -24,6 +25,8 @@ const REFUSE: i32 = 100;
 /// Nor these: the packet is an ICMP error. Where it is about no known flow it passes, uncounted or as one to a VIP.
 const RELATE: i32 = 101;
 const RELATE_TO_VIP: i32 = 102;
+/// Nor this: the packet is a ping to be answered.
+const ECHO: i32 = 103;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -128,8 +131,8 @@ fn parse<A: FamilyMaps>(skb: Skb, scratch: *mut Scratch) -> bool {
     }
 }
 
-/// Carries out a verdict, but for a refusal and what an ICMP error becomes: these are left to [`finish`] and have stack enough
-/// there.
+/// Carries out a verdict, but for a refusal, what an ICMP error becomes and the answer to a ping: these are left to [`finish`]
+/// and have stack enough there.
 #[inline(always)]
 fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     skb: Skb,
@@ -155,6 +158,7 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
         }
         Action::Relate if verdict.reason == Reason::NotForService => RELATE,
         Action::Relate => RELATE_TO_VIP,
+        Action::Echo => ECHO,
         Action::Reject => {
             count(verdict.reason);
             REFUSE
@@ -167,9 +171,10 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
 }
 
 #[inline(always)]
-fn finish<A: Reject + Relate>(skb: Skb, action: i32) -> i32 {
+fn finish<A: Reject + Relate + Echo>(skb: Skb, action: i32) -> i32 {
     match action {
         REFUSE => refuse::<A>(skb),
+        ECHO => A::echo(skb),
         // One call for both: the verifier walks each call to its end.
         RELATE..=RELATE_TO_VIP => A::from_pod(skb).unwrap_or_else(|Unrelated| {
             if action == RELATE_TO_VIP {

@@ -1,7 +1,7 @@
 //! Turns a packet into the answer that refuses it, and sends it back where it came from.
 
 use lb_common::packet::reset::{self, Opening};
-use lb_common::packet::unreachable::{self, IPV4_HEADERS, IPV6_HEADERS};
+use lb_common::packet::unreachable::{self, IPV4_HEADERS, IPV6_HEADERS, Quote};
 use lb_common::packet::{ETHERNET, Octets, ipv6};
 
 use crate::programs::DROP;
@@ -57,13 +57,28 @@ fn reject_v6(skb: Skb) -> i32 {
     if let Some(opening) = reset::opening(&skb, packet) {
         return reset_v6(skb, scratch, &opening);
     }
+    unreachable_v6(skb, scratch)
+}
+
+/// The answer to anything else.
+#[inline(never)]
+fn unreachable_v6(skb: Skb, scratch: *mut Scratch) -> i32 {
+    // SAFETY: this run's scratch; the packet was stored before it could be refused.
+    let packet = unsafe { scratch::packet::<[u8; 16]>(scratch) };
     let Ok(quote) = unreachable::quote(&skb, packet) else {
         return DROP;
     };
-    // SAFETY: this run's scratch; what was copied there has been summed up.
+    unreachable_v6_headers(scratch, &quote);
+    // SAFETY: this run's scratch; nobody else uses the headers that were just made.
     let headers = unsafe { scratch::headers::<IPV6_HEADERS>(scratch) };
-    unreachable::ipv6_headers(packet, &quote, headers);
     answer(skb, quote.len, headers).unwrap_or(DROP)
+}
+
+#[inline(never)]
+fn unreachable_v6_headers(scratch: *mut Scratch, quote: &Quote) {
+    // SAFETY: this run's scratch; what was copied there has been summed up.
+    let (packet, headers) = unsafe { (scratch::packet(scratch), scratch::headers(scratch)) };
+    unreachable::ipv6_headers(packet, quote, headers);
 }
 
 /// The answer to a segment that opens a connection.

@@ -48,8 +48,7 @@ pub struct Desired {
     rows: Rows,
     touched: Touched,
     writes: SlotWrites,
-    /// Number of frontends of each VIP, its own row not counted.
-    vips: HashMap<IpAddr, u32>,
+    vips: HashMap<IpAddr, Vip>,
     frontends_used: [u32; 2],
     gone_vips: Vec<IpAddr>,
     resting_vips: VecDeque<(Instant, IpAddr)>,
@@ -62,6 +61,15 @@ pub struct Desired {
     /// The first complete state has been written: until then Services are read one by one, and what one of them loses to
     /// another it may never have had.
     settled: bool,
+}
+
+/// What the row of a VIP follows from.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Vip {
+    /// Number of its frontends, its own row not counted.
+    frontends: u32,
+    /// Those of them that have an endpoint somewhere.
+    with_endpoints: u32,
 }
 
 impl Desired {

@@ -43,6 +43,10 @@ fn check_family<A: Parse + Debug>(frame: &[u8], header: usize, length_at: (usize
         Transport::Sctp(ports, _) => transport(frame, &packet, SCTP, &ports),
         Transport::Fragment => assert_ne!(packet.fragment.offset, 0),
         Transport::IcmpError => quoted(frame, &packet),
+        Transport::EchoRequest => {
+            assert_eq!(frame[packet.l4], A::ECHO_REQUEST);
+            assert!(packet.l4 + icmp::HEADER <= frame.len());
+        }
         Transport::Other(_) => {}
     }
     if let Ok(quote) = unreachable::quote(frame, &packet) {

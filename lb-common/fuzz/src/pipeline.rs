@@ -119,6 +119,7 @@ fn run_in<A: Family>(populated: &Populated<A>, direction: Direction, before: &[u
     match verdict.action {
         Action::Rewrite => check_rewritten(before, &after, &packet, &verdict),
         Action::Pass | Action::Drop | Action::Reject => assert_eq!(before, after, "{verdict:?}"),
+        Action::Echo => check_echoed(before, &after, &packet),
         Action::Relate => panic!("{verdict:?} is for the pipeline alone"),
     }
     if verdict.action == Action::Reject {
@@ -173,6 +174,21 @@ fn check_rewritten<A: Family>(
     let mut again = after.to_vec();
     rewrite::apply(&mut again, &now, &back);
     Changes::new(before, &again).assert_none(&checksums);
+}
+
+/// The answer to a ping is the ping with its ends exchanged.
+fn check_echoed<A: Family>(before: &[u8], after: &[u8], packet: &Packet<A>) {
+    assert_eq!(after[..6], before[6..12]);
+    assert_eq!(after[6..12], before[..6]);
+    let parsed = packet::parse::<A>(after, ETHERNET).expect("an answer parses");
+    assert_eq!(
+        (parsed.source, parsed.destination),
+        (packet.destination, packet.source)
+    );
+    assert_eq!(after[parsed.l4], A::ECHO_REPLY);
+    assert_eq!(after[parsed.l4 + 4..], before[packet.l4 + 4..]);
+    let header = |frame: &[u8]| sums::header::<A>(frame, packet.l3, packet.l4);
+    assert!(header(before) != Some(true) || header(after) == Some(true));
 }
 
 /// The answer to a refused packet is a packet itself, from its destination to its source.

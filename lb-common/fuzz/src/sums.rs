@@ -62,8 +62,10 @@ fn transport<A: Parse>(frame: &[u8], packet: &Packet<A>) -> Option<bool> {
             zeroed[8..12].fill(0);
             return Some(crc32c(&zeroed).to_le_bytes() == segment[8..12]);
         }
-        Transport::IcmpError if A::OCTETS == 4 => return Some(internet_checksum(segment) == 0),
-        Transport::IcmpError => A::ICMP,
+        Transport::IcmpError | Transport::EchoRequest if A::OCTETS == 4 => {
+            return Some(internet_checksum(segment) == 0);
+        }
+        Transport::IcmpError | Transport::EchoRequest => A::ICMP,
         Transport::Fragment | Transport::Other(_) => return None,
     };
     let ends = A::SOURCE + packet.l3;

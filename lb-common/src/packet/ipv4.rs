@@ -9,6 +9,8 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
 
 impl Parse for [u8; 4] {
+    const HEADER: usize = HEADER;
+    const HOP_LIMIT: usize = 8;
     const SOURCE: usize = 12;
     const HEADER_CHECKSUM: Option<usize> = Some(10);
 
@@ -54,6 +56,8 @@ impl Parse for [u8; 4] {
     }
 
     const ICMP: u8 = 1;
+    const ECHO_REQUEST: u8 = 8;
+    const ECHO_REPLY: u8 = 0;
 
     /// Destination unreachable, time exceeded, parameter problem (RFC 792). Routers no longer send source quench (RFC 6633),
     /// and a redirect to a backend means nothing for a VIP.

@@ -17,6 +17,8 @@ const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 
 impl Parse for [u8; 16] {
+    const HEADER: usize = HEADER;
+    const HOP_LIMIT: usize = 7;
     const SOURCE: usize = 8;
     const HEADER_CHECKSUM: Option<usize> = None;
 
@@ -93,6 +95,8 @@ impl Parse for [u8; 16] {
     }
 
     const ICMP: u8 = 58;
+    const ECHO_REQUEST: u8 = 128;
+    const ECHO_REPLY: u8 = 129;
 
     /// Destination unreachable, packet too big, time exceeded, parameter problem (RFC 4443).
     #[inline(always)]

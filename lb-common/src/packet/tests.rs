@@ -41,6 +41,11 @@ fn described<A: Family>(frame: &Frame<A>) -> Packet<A> {
         {
             Transport::IcmpError
         }
+        (L4::Other { protocol, payload }, _)
+            if *protocol == A::ICMP && payload.len() >= 8 && payload[0] == A::ECHO_REQUEST =>
+        {
+            Transport::EchoRequest
+        }
         (l4, _) => Transport::Other(l4.protocol()),
     };
     Packet {
@@ -63,7 +68,7 @@ fn check_any_octets<A: Family>(octets: &[u8]) {
     if let Ok(packet) = parsed::<A>(octets) {
         let header = match packet.transport {
             Transport::Tcp(..) => 20,
-            Transport::Udp(_) => 8,
+            Transport::Udp(_) | Transport::EchoRequest => 8,
             Transport::Sctp(..) => 16,
             Transport::Fragment | Transport::IcmpError | Transport::Other(_) => return,
         };

@@ -53,6 +53,11 @@ pub(super) fn parse<A: Parse>(
             // it is there.
             match octets.read::<2>(l4) {
                 Some([kind, _]) if A::is_error(kind) => Ok(Transport::IcmpError),
+                Some([kind, _]) if kind == A::ECHO_REQUEST => {
+                    // The answer repeats the header, so all of it must be there.
+                    octets.read::<{ icmp::HEADER }>(l4).ok_or(Malformed)?;
+                    Ok(Transport::EchoRequest)
+                }
                 _ => Ok(Transport::Other(other)),
             }
         }

@@ -28,7 +28,7 @@ pub struct Quote {
     pub sum: u32,
 }
 
-/// Measures what to quote of a packet: IP header, options or extension headers, and a whole TCP, UDP or SCTP header (RFC 792
+/// Measures what to quote of a packet: IP header, options or extension headers, and a whole TCP, UDP, SCTP or echo header (RFC 792
 /// demands eight octets of it, and a segment whose checksum is still to be filled in can't be cut before that field); of
 /// SCTP's INIT as much as its sender wants to see.
 #[inline(always)]
@@ -40,6 +40,7 @@ pub fn quote<A: Parse>(
         Transport::Tcp(..) => (20, 16, 6),
         Transport::Udp(..) => (8, 6, 17),
         Transport::Sctp(_, flags) => return quote_sctp(octets, packet, flags.opens()),
+        Transport::EchoRequest => return quote_echo(octets, packet),
         Transport::Fragment | Transport::IcmpError | Transport::Other(_) => return Err(Malformed),
     };
     let mut quote = quote_head(octets, packet, transport_len)?;
@@ -58,6 +59,17 @@ pub fn quote<A: Parse>(
         transport_sum = !pseudo;
     }
     quote.sum += transport_sum as u32;
+    Ok(quote)
+}
+
+/// As [`quote`]. No sender leaves the checksum of an ICMP message to a device.
+#[inline(always)]
+fn quote_echo<A: Parse>(
+    octets: &(impl Octets + ?Sized),
+    packet: &Packet<A>,
+) -> Result<Quote, Malformed> {
+    let mut quote = quote_head(octets, packet, ICMP)?;
+    quote.sum += octets.sum(packet.l4, ICMP).ok_or(Malformed)? as u32;
     Ok(quote)
 }
 

@@ -1,10 +1,11 @@
 //! Packets from a pod: to a Service, or to anything else.
 
 use super::select::{self, First};
-use super::{Dataplane, Room, Verdict, ending, forget_known, fragments, is_idle, record};
+use super::{
+    Dataplane, Room, Verdict, echo, ending, forget_known, fragments, is_idle, record, vip_flags,
+};
 use crate::addr::{Address, Protocol};
 use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
-use crate::frontend::FrontendKey;
 use crate::packet::{Packet, TcpFlags, Transport};
 use crate::reason::Reason;
 use crate::rewrite::{Rewrite, Side};
@@ -24,6 +25,7 @@ pub fn from_workload<D: Dataplane>(
         Transport::Udp(ports) => (ports, Protocol::Udp, None),
         Transport::Sctp(ports, flags) => (ports, Protocol::Sctp, Some(flags)),
         Transport::Fragment => return fragments::from_workload(dp, packet, room),
+        Transport::EchoRequest => return echo::from_workload(dp, packet),
         Transport::IcmpError => return Verdict::relate(untranslatable(dp, packet)),
         Transport::Other(_) => return Verdict::pass(untranslatable(dp, packet)),
     };
@@ -37,9 +39,9 @@ pub fn from_workload<D: Dataplane>(
 /// Why a packet without ports passes; it is counted where its destination really is a VIP.
 #[inline(always)]
 fn untranslatable<D: Dataplane>(dp: &D, packet: &Packet<D::Address>) -> Reason {
-    match dp.frontend(&FrontendKey::address_row(packet.destination)) {
-        Some(_) => Reason::UnknownProtocol,
-        None => Reason::NotForService,
+    match vip_flags(dp, &packet.destination) {
+        0 => Reason::NotForService,
+        _ => Reason::UnknownProtocol,
     }
 }
 

@@ -3,10 +3,9 @@
 //! Each is translated where it stands; none waits for another, for a program can't keep a packet. One that comes before
 //! the first of its datagram is not served.
 
-use super::{Action, Dataplane, Room, Verdict, is_older};
+use super::{Action, Dataplane, Room, Verdict, is_older, vip_flags};
 use crate::addr::{Endpoint, Port};
 use crate::fragments::SECONDS;
-use crate::frontend::FrontendKey;
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::rewrite::{Rewrite, Side};
@@ -39,10 +38,7 @@ pub(super) fn from_workload<D: Dataplane>(
     if recall(dp, packet, Side::Destination, room) {
         return verdict(Side::Destination, room);
     }
-    if dp
-        .frontend(&FrontendKey::address_row(packet.destination))
-        .is_none()
-    {
+    if vip_flags(dp, &packet.destination) == 0 {
         return Verdict::pass(Reason::NotForService);
     }
     match packet.fragment.protocol {

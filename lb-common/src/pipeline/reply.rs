@@ -20,7 +20,9 @@ pub fn to_workload<D: Dataplane>(
         Transport::Sctp(ports, flags) => (packet.from_backend(&ports, Protocol::Sctp), Some(flags)),
         Transport::Fragment => return fragments::to_workload(dp, packet, room),
         Transport::IcmpError => return Verdict::relate(Reason::NotForService),
-        Transport::Other(_) => return Verdict::pass(Reason::NotForService),
+        Transport::EchoRequest | Transport::Other(_) => {
+            return Verdict::pass(Reason::NotForService);
+        }
     };
     room.key = ConntrackKey::new(&tuple, Direction::FromBackend);
     if !dp.flows().find(&room.key, &mut room.known) {

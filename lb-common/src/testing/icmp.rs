@@ -13,7 +13,15 @@ impl<A: Parse> Frame<A> {
 
     /// As [`Frame::port_unreachable`], with the quoted octets taken from `refused`, which starts with an Ethernet header.
     pub fn port_unreachable_quoting(&self, refused: &[u8]) -> Vec<u8> {
-        let quoted = &refused[ETHERNET..][..self.ip_len() + self.l4.quoted_len()];
+        let header = match &self.l4 {
+            L4::Other { protocol, payload }
+                if *protocol == A::ICMP && payload[0] == A::ECHO_REQUEST =>
+            {
+                8
+            }
+            l4 => l4.quoted_len(),
+        };
+        let quoted = &refused[ETHERNET..][..self.ip_len() + header];
         let mut frame = [&refused[6..12], &refused[0..6]].concat();
         frame.extend(A::ETHERTYPE.to_be_bytes());
         if A::OCTETS == 4 {
@@ -32,21 +40,49 @@ impl<A: Parse> Frame<A> {
         // A rest of the header such as an MTU has.
         let mut payload = vec![kind, code, 0, 0, 0, 0, 0x05, 0x00];
         payload.extend(&packet[..quoted.min(packet.len())]);
-        let mut summed = Vec::new();
-        if A::OCTETS == 16 {
-            summed.extend(bytemuck::bytes_of(&by));
-            summed.extend(bytemuck::bytes_of(&self.ip.source));
-            summed.extend((payload.len() as u32).to_be_bytes());
-            summed.extend([0, 0, 0, A::ICMP]);
-        }
-        summed.extend(&payload);
-        let checksum = internet_checksum(&summed);
+        let checksum = icmp_checksum(&by, &self.ip.source, &payload);
         payload[2..4].copy_from_slice(&checksum.to_be_bytes());
         let l4 = L4::Other {
             protocol: A::ICMP,
             payload,
         };
         Frame::new(by, self.ip.source, l4)
+    }
+
+    /// A ping. `id` is what the reply repeats before the data: identifier and sequence number.
+    pub fn echo_request(client: A, destination: A, id: u32, data: &[u8]) -> Self {
+        Self::echo(client, destination, A::ECHO_REQUEST, id, data)
+    }
+
+    /// The frame that answers this ping.
+    ///
+    /// # Panics
+    /// If this is none.
+    pub fn echo_reply(&self) -> Vec<u8> {
+        let L4::Other { payload, .. } = &self.l4 else {
+            panic!("{:?} is no ping", self.l4)
+        };
+        assert_eq!(payload[0], A::ECHO_REQUEST);
+        let id = u32::from_be_bytes([payload[4], payload[5], payload[6], payload[7]]);
+        let (source, destination) = (self.ip.destination, self.ip.source);
+        let mut reply = Self::echo(source, destination, A::ECHO_REPLY, id, &payload[8..]).build();
+        let request = self.build();
+        reply[..6].copy_from_slice(&request[6..12]);
+        reply[6..12].copy_from_slice(&request[..6]);
+        reply
+    }
+
+    fn echo(source: A, destination: A, kind: u8, id: u32, data: &[u8]) -> Self {
+        let mut payload = vec![kind, 0, 0, 0];
+        payload.extend(id.to_be_bytes());
+        payload.extend(data);
+        let checksum = icmp_checksum(&source, &destination, &payload);
+        payload[2..4].copy_from_slice(&checksum.to_be_bytes());
+        let l4 = L4::Other {
+            protocol: A::ICMP,
+            payload,
+        };
+        Self::new(source, destination, l4)
     }
 
     fn icmp(&self, frame: &mut Vec<u8>, quoted: &[u8]) {
@@ -85,4 +121,17 @@ impl<A: Parse> Frame<A> {
         frame.extend(bytemuck::bytes_of(&self.ip.source));
         frame.extend(message);
     }
+}
+
+/// The checksum of a message whose own field is zero; in IPv6 it covers a pseudo-header (RFC 4443 section 2.3).
+fn icmp_checksum<A: Parse>(source: &A, destination: &A, message: &[u8]) -> u16 {
+    let mut summed = Vec::new();
+    if A::OCTETS == 16 {
+        summed.extend(bytemuck::bytes_of(source));
+        summed.extend(bytemuck::bytes_of(destination));
+        summed.extend((message.len() as u32).to_be_bytes());
+        summed.extend([0, 0, 0, A::ICMP]);
+    }
+    summed.extend(message);
+    internet_checksum(&summed)
 }

@@ -13,6 +13,7 @@ use crate::frontend::{Frontend, FrontendKey, SlotRange};
 use crate::packet::{self, Parse};
 use crate::pipeline::{Action, Dataplane, Room, Verdict, from_workload, related, to_workload};
 use crate::reason::Reason;
+use crate::token_bucket::{ECHO_REPLIES, TokenBucket};
 use crate::{maglev, rewrite, vip_filter};
 
 /// A data plane in memory.
@@ -31,6 +32,8 @@ pub struct MemoryDataplane<A> {
     pub flows: MemoryFlows<A>,
     /// First fragments.
     pub fragments: RefCell<HashMap<FragmentsKey<A>, Fragments<A>>>,
+    /// What pings of VIPs are answered from.
+    pub echo_tokens: Cell<TokenBucket>,
     /// The clock, in ticks.
     pub now: Cell<u32>,
     /// Ticks of the clock in a second.
@@ -122,6 +125,13 @@ impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
         self.fragments.borrow_mut().insert(*key, *fragments);
     }
 
+    fn take_echo_token(&self) -> bool {
+        let mut bucket = self.echo_tokens.get();
+        let taken = bucket.take(ECHO_REPLIES, self.now(), self.ticks_per_second());
+        self.echo_tokens.set(bucket);
+        taken
+    }
+
     fn now(&self) -> u32 {
         self.now.get()
     }
@@ -149,6 +159,7 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
                 capacity: 2_000,
             },
             fragments: RefCell::default(),
+            echo_tokens: Cell::default(),
             // Close to the wrap of the clock, so that every test crosses it or comes near.
             now: Cell::new(u32::MAX - 100),
             ticks_per_second: 250,
@@ -212,9 +223,16 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
     pub fn put_frontend(&mut self, vip: A, port: u16, protocol: Protocol, frontend: Frontend) {
         self.vip_filter.insert(vip_filter::bit(&vip));
         self.frontends
-            .insert(FrontendKey::address_row(vip), Frontend::address_row());
-        self.frontends
             .insert(FrontendKey::new(vip, Port::new(port), protocol), frontend);
+        let has_endpoints = self.frontends.iter().any(|(key, row)| {
+            key.address() == vip
+                && !key.is_address_row()
+                && row.flags() & Frontend::HAS_ENDPOINTS != 0
+        });
+        self.frontends.insert(
+            FrontendKey::address_row(vip),
+            Frontend::address_row(has_endpoints),
+        );
     }
 
     /// Sets for how many seconds a client stays with its backend of a service port; 0 ends session affinity.
@@ -254,6 +272,9 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
                 if self.relate(frame, direction, &packet, room) {
                     verdict.reason = Reason::IcmpError;
                 }
+            }
+            Action::Echo => {
+                packet::echo::reply(frame, &packet).expect("what was read is there");
             }
             Action::Pass | Action::Reject | Action::Drop => {}
         }

@@ -133,7 +133,7 @@ impl Desired {
             *vips.entry(at.address()).or_default() -= 1;
         }
         for (vip, difference) in vips {
-            let before = i64::from(self.vips.get(&vip).copied().unwrap_or(0));
+            let before = i64::from(self.vips.get(&vip).map_or(0, |vip| vip.frontends));
             let family = FrontendAt::address_row(vip).family() as usize;
             change[family] += i64::from(before + difference > 0) - i64::from(before > 0);
         }

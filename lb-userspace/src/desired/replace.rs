@@ -116,41 +116,44 @@ impl Desired {
         };
         if old != row {
             self.touched.frontends.insert(at);
-        }
-        match (old, row) {
-            (None, Some(_)) => self.count_frontend(at, true),
-            (Some(_), None) => self.count_frontend(at, false),
-            _ => {}
+            self.count_frontend(at, old, row);
         }
     }
 
-    /// Counts a frontend in or out; an address's own row is there as long as a frontend of it is.
-    fn count_frontend(&mut self, at: FrontendAt, comes: bool) {
+    /// Counts a frontend in, out or anew; an address's own row is there as long as a frontend of it is.
+    fn count_frontend(&mut self, at: FrontendAt, old: Option<Frontend>, new: Option<Frontend>) {
+        let has_endpoints =
+            |row: Option<Frontend>| row.is_some_and(|r| r.flags() & Frontend::HAS_ENDPOINTS != 0);
+        let address = at.address();
+        let vip = self.vips.entry(address).or_default();
         let used = &mut self.frontends_used[at.family() as usize];
-        let vip = at.address();
-        let count = self.vips.entry(vip).or_default();
-        let address_row = FrontendAt::address_row(vip);
-        if comes {
-            *used += 1;
-            *count += 1;
-            if *count == 1 {
-                *used += 1;
-                self.rows
-                    .frontends
-                    .insert(address_row, Frontend::address_row());
-                self.touched.frontends.insert(address_row);
-            }
-        } else {
+        if old.is_some() {
             *used -= 1;
-            *count -= 1;
+            vip.frontends -= 1;
+            vip.with_endpoints -= u32::from(has_endpoints(old));
+        } else if vip.frontends == 0 {
+            *used += 1;
+        }
+        if new.is_some() {
+            *used += 1;
+            vip.frontends += 1;
+            vip.with_endpoints += u32::from(has_endpoints(new));
+        } else {
             self.room = true;
-            if *count == 0 {
-                *used -= 1;
-                self.vips.remove(&vip);
-                self.gone_vips.push(vip);
-                self.rows.frontends.remove(&address_row);
-                self.touched.frontends.insert(address_row);
-            }
+        }
+        let row = (vip.frontends > 0).then(|| Frontend::address_row(vip.with_endpoints > 0));
+        if row.is_none() {
+            *used -= 1;
+            self.vips.remove(&address);
+            self.gone_vips.push(address);
+        }
+        let address_row = FrontendAt::address_row(address);
+        let before = match row {
+            Some(row) => self.rows.frontends.insert(address_row, row),
+            None => self.rows.frontends.remove(&address_row),
+        };
+        if before != row {
+            self.touched.frontends.insert(address_row);
         }
     }
 }

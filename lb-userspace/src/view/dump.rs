@@ -33,7 +33,8 @@ pub fn dump(maps: &dyn Maps) -> Result<String, MapError> {
             let (word, mask) = vip_filter::word_and_mask(vip_bit(&at.address()));
             let is_set = filter[word as usize] & mask != 0;
             lines.push(format!(
-                "vip      {at}{}",
+                "vip      {at} endpoints={}{}",
+                endpoints(&row),
                 if is_set { "" } else { " NOT IN THE FILTER" }
             ));
             continue;
@@ -43,11 +44,7 @@ pub fn dump(maps: &dyn Maps) -> Result<String, MapError> {
             "frontend {at} {} policy={} endpoints={} affinity={}s cluster=[{}] local=[{}]",
             names.text(row.service_id()),
             policy(&row),
-            if row.flags() & Frontend::HAS_ENDPOINTS != 0 {
-                "yes"
-            } else {
-                "no"
-            },
+            endpoints(&row),
             row.affinity_seconds(),
             table(row.cluster())?,
             table(row.local())?,
@@ -77,6 +74,15 @@ pub fn dump(maps: &dyn Maps) -> Result<String, MapError> {
 
     lines.push(String::new());
     Ok(lines.join("\n"))
+}
+
+/// Whether a usable endpoint exists somewhere.
+fn endpoints(row: &Frontend) -> &'static str {
+    if row.flags() & Frontend::HAS_ENDPOINTS != 0 {
+        "yes"
+    } else {
+        "no"
+    }
 }
 
 /// A table folded to `backend(slots)`.

@@ -207,7 +207,7 @@ fn the_dump_names_what_is_missing() {
     assert!(maps.apply(&[Op::PutFrontend(frontend, row)])[0].is_ok());
     let dump = dump(&maps).unwrap();
     assert!(
-        dump.contains("vip      10.96.0.10 NOT IN THE FILTER\n"),
+        dump.contains("vip      10.96.0.10 endpoints=no NOT IN THE FILTER\n"),
         "{dump}"
     );
     assert!(
@@ -289,8 +289,8 @@ fn example() -> Memory {
             at("10.96.0.10:53", Protocol::Udp),
             Frontend::new(2, none, dns, 0, flags),
         ),
-        Op::PutFrontend(address("10.96.0.1:80"), Frontend::address_row()),
-        Op::PutFrontend(address("10.96.0.10:53"), Frontend::address_row()),
+        Op::PutFrontend(address("10.96.0.1:80"), Frontend::address_row(true)),
+        Op::PutFrontend(address("10.96.0.10:53"), Frontend::address_row(false)),
         Op::PutConfig(config),
     ]);
     assert!(results.iter().all(Result::is_ok));

@@ -65,6 +65,11 @@ fn packets<A: Family>() -> Vec<(Reason, Program, Vec<u8>)> {
         ),
         (Reason::BackendMissing, from, segment(BROKEN, SYN).build()),
         (Reason::TupleClash, from, segment(15, SYN).build()),
+        (
+            Reason::Echo,
+            from,
+            Frame::echo_request(A::pod(100), A::vip(WEB), 1, b"").build(),
+        ),
     ]
 }
 

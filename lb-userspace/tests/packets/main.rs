@@ -8,6 +8,7 @@ mod agreement;
 mod budgets;
 mod chains;
 mod counters;
+mod echo;
 mod family;
 mod fixtures;
 mod fragments;

@@ -16,6 +16,7 @@ mod hairpin;
 mod host_clients;
 mod load;
 mod outside;
+mod pings;
 mod refusal;
 mod repair;
 mod restart;

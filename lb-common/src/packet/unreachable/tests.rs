@@ -93,6 +93,18 @@ on_both_families! {
         assert_eq!(quoted[16..], 7u32.to_be_bytes(), "the initiate tag");
     }
 
+    fn a_ping_is_quoted_with_its_own_header_s31<A>() {
+        let ping = Frame::echo_request(A::pod(5), A::vip(10), 7, b"data that is not quoted");
+        assert_eq!(answer::<A>(&ping.build()), Some(ping.port_unreachable()));
+        // Even where its sum is that of the pseudo-header: no sender leaves it to a device.
+        let mut octets = ping.build();
+        let at = ETHERNET + ping.ip_len() + 2;
+        let len = (octets.len() - ETHERNET - ping.ip_len()) as u16;
+        let pseudo = checksum::pseudo_header(&ping.ip.source, &ping.ip.destination, len, A::ICMP);
+        octets[at..][..2].copy_from_slice(&checksum::fold(pseudo).to_ne_bytes());
+        assert_eq!(answer::<A>(&octets), Some(ping.port_unreachable_quoting(&octets)));
+    }
+
     fn other_protocols_are_not_answered<A>() {
         let other = small::<A>(L4::Other { protocol: 47, payload: vec![0; 20] });
         assert_eq!(answer::<A>(&other.build()), None);

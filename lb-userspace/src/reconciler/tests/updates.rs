@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use lb_common::backend::list;
+use lb_common::frontend::Frontend;
 
 use super::*;
-use crate::maps::{Maps, Op, Walk};
+use crate::maps::{FrontendAt, Maps, Op, Walk};
 
 #[test]
 fn an_unchanged_service_costs_no_write() {
@@ -264,4 +265,26 @@ fn s_25_the_timeout_is_the_frontends_and_changes_with_the_service() {
         let row = rows.iter().find(|(at, _)| !at.is_address_row()).unwrap().1;
         assert_eq!(row.affinity_seconds(), seconds);
     }
+}
+
+#[test]
+fn s_31_the_row_of_a_vip_says_whether_a_port_has_an_endpoint() {
+    let mut world = Watched::roomy();
+    let vip = "10.96.0.1:80".parse::<SocketAddr>().unwrap();
+    let mut check = |name: &str, frontend: &str, endpoints: &[&str], expected: bool| {
+        apply(&mut world, port(name, &[frontend], endpoints));
+        world.reconcile();
+        let rows = world.reconciler.maps().frontends().unwrap();
+        let address_row = FrontendAt::address_row(vip.ip());
+        let row = rows.iter().find(|(at, _)| *at == address_row).unwrap().1;
+        assert_eq!(row, Frontend::address_row(expected), "{rows:?}");
+    };
+    check("web", "10.96.0.1:80", &[], false);
+    check("web", "10.96.0.1:80", &["10.1.0.1:80"], true);
+    // The second port of the address has none.
+    check("more", "10.96.0.1:81", &[], true);
+    check("web", "10.96.0.1:80", &[], false);
+    check("more", "10.96.0.1:81", &["10.1.0.1:81"], true);
+    check("web", "10.96.0.1:80", &["10.1.0.1:80"], true);
+    check("more", "10.96.0.1:81", &[], true);
 }

@@ -322,6 +322,7 @@ fn reported<A: Family>(verdict: &Verdict<A>, before: &[u8], after: Vec<u8>) -> R
     }
     let (action, frame) = match verdict.action {
         Action::Pass | Action::Relate | Action::Rewrite => (NEXT, after),
+        Action::Echo => (REDIRECT, after),
         Action::Drop => (DROP, after),
         Action::Reject => {
             let refused = packet::parse::<A>(before, ETHERNET).ok();
