@@ -362,6 +362,13 @@ impl<A: Address> Flow<A> {
         self.client == self.backend
     }
 
+    /// Whether both ends of a hairpin have one port as well: what the pod says as the client and as the backend would look
+    /// alike, and so would this flow and its [mirror](Flow::mirror). A function of its own, for its stack frame.
+    #[inline(never)]
+    pub fn meets_itself(&self) -> bool {
+        self.is_hairpin() && self.client_port == self.backend_port
+    }
+
     /// Makes this the second flow that a hairpin needs: the same connection seen from the pod in its role as the backend, whose
     /// client, as it believes, is the frontend's address.
     ///

@@ -140,12 +140,16 @@ pub(super) fn chosen<A: Address>(id: u32, backend: &Backend<A>) -> Chosen<A> {
 }
 
 /// Whether the new flow may have its tuple at the backend. While the backend answers the same client port for another
-/// frontend it may not: two connections would be one tuple to it, and its replies could not be told apart.
+/// frontend it may not: two connections would be one tuple to it, and its replies could not be told apart. Nor where a pod that
+/// reaches itself would see its own port on both ends.
 ///
 /// A flow that is over loses its tuple: [`enter`] forgets it on both sides, so that none of its late packets takes it back.
 #[inline(always)]
 pub(super) fn take_tuple<D: Dataplane>(dp: &D, now: u32, room: &mut Room<D::Address>) -> bool {
     room.displaces = 0;
+    if room.new.meets_itself() {
+        return false;
+    }
     room.key.set_from_backend(&room.new);
     if !dp.flows().find(&room.key, &mut room.known) {
         return true;

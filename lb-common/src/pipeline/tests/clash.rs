@@ -82,6 +82,19 @@ on_both_families! {
         assert_eq!(forwarded(&dp, &second).1, Reason::NewFlow);
     }
 
+    // A pod that binds the port which it serves, and connects to its own Service from there.
+    fn a_hairpin_between_two_ends_of_one_port_is_no_flow_s42<A>() {
+        let (dp, _) = serving::<A>(Protocol::Tcp, 1);
+        let own = Frame::new(A::pod(1), A::vip(10), L4::tcp(8080, 80, SYN));
+        let verdict = send(&dp, &own);
+        assert_eq!((verdict.action, verdict.reason), (Action::Drop, Reason::TupleClash));
+        assert!(dp.flows.entries.borrow().is_empty());
+        // Another backend will do.
+        let (dp, _) = serving::<A>(Protocol::Tcp, 3);
+        assert_ne!(forwarded(&dp, &own).0, A::pod(1));
+        assert_no_half_flow(&dp);
+    }
+
     fn a_full_table_drops_and_leaves_no_half_flow<A>() {
         for capacity in [0, 1, 2, 3, 7] {
             let (mut dp, _) = serving::<A>(Protocol::Tcp, 3);
