@@ -24,6 +24,9 @@ use crate::loaded::{DROP, Loaded, NEXT, Program, REDIRECT, Ran};
 const TICKS_PER_SECOND: u32 = 40_000;
 /// Ticks by which a stamp of the kernel may differ from that in memory: real time went on.
 const TOLERANCE: u32 = TICKS_PER_SECOND / 2;
+/// Ticks by which the kernel's clock may be behind what user space takes it for: no stamp may lie ahead of it, and to a packet
+/// a little older means nothing.
+const CAUTION: u32 = TICKS_PER_SECOND / 16;
 /// Seconds that pass at once. No sum of a few of them is close to an age on which something depends: 30, 120, 170 seconds, a
 /// day.
 const PASSING: [u32; 8] = [0, 0, 0, 0, 50, 50, 100, 30_000];
@@ -216,9 +219,9 @@ impl World {
         learnt.v6.to_kernel(&mut self.loaded, ahead)
     }
 
-    /// Ticks that the kernel's clock is ahead of that in memory.
+    /// Ticks that the kernel's clock is ahead of that in memory, by a cautious estimate.
     fn ahead(&self) -> Result<u32> {
-        let now = Ticks::of_kernel()?.now()?;
+        let now = Ticks::of_kernel()?.now()?.wrapping_sub(CAUTION);
         Ok(now.wrapping_sub(self.v4.populated.dp.now.get()))
     }
 
