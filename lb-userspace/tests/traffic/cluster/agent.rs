@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use lab::{Netns, Node, Pod, Process, Sandbox, wait_for};
 use serde_json::Value;
 
@@ -168,13 +168,20 @@ impl Agent {
         })
     }
 
-    /// How many programs tcx runs on a device, both sides together.
+    /// How many programs tcx runs on a device, both sides together: none on a kernel without tcx.
     pub fn tcx_programs(&self, device: &str) -> Result<usize> {
         let on = |side| {
-            let programs = self
-                .netns
-                .run(|| SchedClassifier::query_tcx(device, side))?;
-            anyhow::Ok(programs.1.len())
+            let programs = self.netns.run(|| SchedClassifier::query_tcx(device, side));
+            match programs {
+                Ok((_, programs)) => Ok(programs.len()),
+                // Before Linux 6.6 the attach type is unknown.
+                Err(ProgramError::SyscallError(error))
+                    if error.io_error.raw_os_error() == Some(libc::EINVAL) =>
+                {
+                    Ok(0)
+                }
+                Err(error) => Err(anyhow::Error::from(error)),
+            }
         };
         Ok(on(TcAttachType::Ingress)? + on(TcAttachType::Egress)?)
     }
