@@ -35,7 +35,7 @@ use pool::Pool;
 pub use adoptable::Contents;
 pub use plan::{SlotWrite, SlotWrites};
 pub use pool::GRACE;
-pub use problem::{Consequence, Exhausted, Problem, Resource};
+pub use problem::{Consequence, Exhausted, LeftOut, Problem, Resource};
 pub use rows::{Rows, Touched};
 
 /// The desired state.

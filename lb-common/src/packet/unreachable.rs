@@ -81,6 +81,8 @@ fn quote_sctp<A: Parse>(
     packet: &Packet<A>,
     opens: bool,
 ) -> Result<Quote, Malformed> {
+    // One without a tag is no INIT that anybody waits for.
+    let opens = opens && (packet.l4_len == 0 || packet.l4_len >= QUOTED_OF_INIT);
     let transport_len = if opens { QUOTED_OF_INIT } else { sctp::HEADER };
     let mut quote = quote_head(octets, packet, transport_len)?;
     quote.sum += octets.sum(packet.l4, transport_len).ok_or(Malformed)? as u32;

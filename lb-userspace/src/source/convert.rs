@@ -48,7 +48,7 @@ fn port_number(number: i32) -> Option<u16> {
 fn protocol(name: Option<&str>) -> Option<Protocol> {
     match name {
         None | Some("") => Some(Protocol::Tcp),
-        Some(name) => [Protocol::Tcp, Protocol::Udp]
+        Some(name) => Protocol::ALL
             .into_iter()
             .find(|protocol| protocol.name() == name),
     }

@@ -48,6 +48,7 @@ scenarios! {
     named_target_ports,
     restart,
     scaling,
+    sctp,
     service_deleted,
     several_slices,
     terminating_fallback,

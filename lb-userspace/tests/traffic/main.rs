@@ -21,6 +21,7 @@ mod refusal;
 mod repair;
 mod restart;
 mod scaling;
+mod sctp;
 mod spread;
 mod streams;
 

@@ -260,3 +260,52 @@ fn s_25_policy_affinity_and_age_are_those_of_the_service() {
     assert_eq!(port.affinity_seconds, 10_800);
     assert_eq!(port.created, service.created);
 }
+
+/// SCTP's ports can't be translated, so an endpoint counts where its port is the service port.
+#[test]
+fn s_3_sctp_endpoints_with_another_port_are_left_out_and_cost_nobody_else_anything() {
+    let service = Service {
+        ports: vec![
+            port("m3ua", Protocol::Sctp, 2905),
+            port("sua", Protocol::Sctp, 14001),
+            port("", Protocol::Tcp, 2905),
+        ],
+        ..service(&["10.96.0.10"])
+    };
+    let with_ports = |slice: EndpointSlice, m3ua, sua| EndpointSlice {
+        ports: vec![
+            endpoint_port("m3ua", Protocol::Sctp, m3ua),
+            endpoint_port("sua", Protocol::Sctp, sua),
+            endpoint_port("", Protocol::Tcp, 8080),
+        ],
+        ..slice
+    };
+    let slices = [
+        with_ports(slice("a", &[ready("10.0.0.1")]), 2905, 14002),
+        with_ports(
+            slice("b", &[ready("10.0.0.2"), unready("10.0.0.3")]),
+            2906,
+            14002,
+        ),
+        with_ports(slice("c", &[unready("10.0.0.4")]), 2907, 14003),
+    ];
+    check(
+        &service,
+        &slices,
+        &[
+            (
+                "shop/backend/TCP",
+                &["10.0.0.1:8080 cluster", "10.0.0.2:8080 cluster"],
+            ),
+            ("shop/backend:m3ua/SCTP", &["10.0.0.1:2905 cluster"]),
+            ("shop/backend:sua/SCTP", &[]),
+        ],
+    );
+    let slices: Vec<_> = slices.iter().collect();
+    let ports = resolve(&service, &slices, &node());
+    let left_out: Vec<_> = ports.iter().map(|port| &port.left_out[..]).collect();
+    assert_eq!(left_out, [&[][..], &[2906], &[14002]]);
+    // Clients are refused, not dropped: no endpoint is usable anywhere.
+    let has: Vec<_> = ports.iter().map(|port| port.has_endpoints).collect();
+    assert_eq!(has, [[true, false], [true, false], [false, false]]);
+}

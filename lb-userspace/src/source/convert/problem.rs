@@ -22,7 +22,7 @@ pub enum Problem {
     )]
     SurplusClusterIp(IpAddr),
     /// A Service without a port that can be served.
-    #[error("no port is left to serve; give it a TCP or UDP port in spec.ports")]
+    #[error("no port is left to serve; give it a TCP, UDP or SCTP port in spec.ports")]
     NoPort,
     /// A Service port out of range.
     #[error("port {name:?} has the number {number}; choose one from 1 to 65535 in spec.ports")]
@@ -34,7 +34,7 @@ pub enum Problem {
     },
     /// A Service port of a protocol that is not balanced.
     #[error(
-        "port {number} is not served, because its protocol is {protocol:?}; only TCP and UDP are balanced"
+        "port {number} is not served, because its protocol is {protocol:?}; only TCP, UDP and SCTP are balanced"
     )]
     UnsupportedProtocol {
         /// Number of the port.
@@ -114,7 +114,7 @@ pub enum Problem {
     },
     /// An endpoint port whose protocol is none.
     #[error(
-        "endpoint port {name:?} is not used, because its protocol is {protocol:?}; set it to TCP or UDP in ports"
+        "endpoint port {name:?} is not used, because its protocol is {protocol:?}; set it to TCP, UDP or SCTP in ports"
     )]
     UnknownEndpointProtocol {
         /// Name of the port.

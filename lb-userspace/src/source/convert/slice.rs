@@ -67,13 +67,10 @@ fn endpoint_port(port: &v1::EndpointPort, problems: &mut Vec<Problem>) -> Option
     let name = port.name.clone().unwrap_or_default();
     let Some(protocol) = protocol(port.protocol.as_deref()) else {
         let text = port.protocol.clone().unwrap_or_default();
-        // The Service's port of this protocol is the place to complain about.
-        if text != "SCTP" {
-            problems.push(Problem::UnknownEndpointProtocol {
-                name,
-                protocol: text,
-            });
-        }
+        problems.push(Problem::UnknownEndpointProtocol {
+            name,
+            protocol: text,
+        });
         return None;
     };
     let Some(port) = port_number(number) else {

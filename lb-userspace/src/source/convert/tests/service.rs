@@ -134,23 +134,24 @@ fn a_port_that_cannot_be_served_costs_itself_alone() {
             {"name": "dns", "port": 53, "protocol": "UDP"},
             {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
             {"name": "m3ua", "port": 2905, "protocol": "SCTP"},
+            {"name": "lite", "port": 136, "protocol": "UDPLite"},
             {"name": "zero", "port": 0},
             {"name": "big", "port": 65536},
             {"name": "less", "port": -1},
             {"name": "last", "port": 65535},
         ])),
-        "10.96.0.10 dns:53/UDP dns-tcp:53/TCP last:65535/TCP",
+        "10.96.0.10 dns:53/UDP dns-tcp:53/TCP m3ua:2905/SCTP last:65535/TCP",
         &[
-            "port 2905 is not served, because its protocol is \"SCTP\"",
+            "port 136 is not served, because its protocol is \"UDPLite\"",
             "port \"zero\" has the number 0",
             "port \"big\" has the number 65536",
             "port \"less\" has the number -1",
         ],
     );
     check(
-        ports(json!([{"port": 9, "protocol": "SCTP"}])),
+        ports(json!([{"port": 9, "protocol": "sctp"}])),
         "none",
-        &["port 9 is not served, because its protocol is \"SCTP\""],
+        &["port 9 is not served, because its protocol is \"sctp\""],
     );
     check(ports(Value::Null), "none", &["no port is left to serve"]);
     check(ports(json!([])), "none", &["no port is left to serve"]);

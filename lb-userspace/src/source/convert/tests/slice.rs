@@ -94,7 +94,7 @@ fn s_3_ports_without_a_number_are_skipped_and_bad_ones_cost_themselves_alone() {
             {"name": "m3ua", "port": 2905, "protocol": "SCTP"}, {"name": "low", "port": 1, "protocol": "tcp"},
             {"name": "big", "port": 65536},
         ]}),
-        ":80/TCP dns:53/UDP 10.0.0.1",
+        ":80/TCP dns:53/UDP m3ua:2905/SCTP 10.0.0.1",
         &[
             "endpoint port \"low\" is not used",
             "endpoint port \"big\" has the number 65536",
