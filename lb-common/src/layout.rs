@@ -35,17 +35,21 @@ pub mod name {
     pub const SERVICES: &str = "services";
     /// What the agent keeps across its own restarts.
     pub const CONFIG: &str = "config";
-    /// First fragments of IPv4 datagrams.
+    /// What was done to the fragments of IPv4 datagrams.
     pub const FRAGMENTS_V4: &str = "fragments_v4";
-    /// First fragments of IPv6 datagrams.
+    /// What was done to the fragments of IPv6 datagrams.
     pub const FRAGMENTS_V6: &str = "fragments_v6";
+    /// Fragments of IPv4 datagrams that came before the first.
+    pub const HELD_V4: &str = "held_v4";
+    /// Fragments of IPv6 datagrams that came before the first.
+    pub const HELD_V6: &str = "held_v6";
     /// Which frontends sockets asked for.
     pub const SOCKET_PEERS: &str = "socket_peers";
     /// Sockets' backends.
     pub const SOCKET_AFFINITY: &str = "socket_affinity";
 
     /// All of them.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 19] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -63,6 +67,8 @@ pub mod name {
         SOCKET_AFFINITY,
         FRAGMENTS_V4,
         FRAGMENTS_V6,
+        HELD_V4,
+        HELD_V6,
     ];
     const _: () = {
         let mut i = 0;
@@ -85,9 +91,12 @@ pub mod limit {
     pub const SERVICES: u32 = 65_536;
     /// Conntrack entries of one family. A flow takes two entries, four where a backend reaches itself.
     pub const CONNTRACK: u32 = 262_144;
-    /// First fragments of one family that are remembered. No flag sets it: a record is needed for as long as the fragments of
+    /// Datagrams in fragments of one family that are remembered. No flag sets it: a record is needed for as long as the fragments of
     /// one datagram follow each other, microseconds as a rule.
     pub const FRAGMENTS: u32 = 8_192;
+    /// Fragments of one family that are held until the first of their datagram comes, 2 KiB each: a dozen of the largest
+    /// datagrams. No flag sets it: what is held for longer than packets overtake each other is lost anyhow.
+    pub const HELD: u32 = 512;
     /// Clients of one family whose backend is remembered, and network namespaces whose sockets are one. A client takes one
     /// entry for each service port with session affinity.
     pub const AFFINITY: u32 = 65_536;
@@ -160,7 +169,7 @@ pub(crate) use map_type;
 mod tests {
     use super::*;
     use crate::affinity::{Affinity, AffinityKey, SocketAffinityKey};
-    use crate::fragments::{Fragments, FragmentsKey};
+    use crate::fragments::{Fragments, FragmentsKey, Held, HeldKey};
     use crate::socket::{SocketKey, SocketPeer};
     use crate::{backend::Backend, config::Config, conntrack, frontend, service::ServiceName};
 
@@ -200,6 +209,9 @@ mod tests {
         describe::<FragmentsKey<V6>>(&mut layout);
         describe::<Fragments<V4>>(&mut layout);
         describe::<Fragments<V6>>(&mut layout);
+        describe::<HeldKey<V4>>(&mut layout);
+        describe::<HeldKey<V6>>(&mut layout);
+        describe::<Held>(&mut layout);
         layout.push_str(&format!(
             "slots {} vip_filter {}\n",
             crate::frontend::SLOTS_PER_ELEMENT,
@@ -216,5 +228,5 @@ mod tests {
         );
     }
 
-    const FINGERPRINT: u64 = 3202601171883804595;
+    const FINGERPRINT: u64 = 13206766611501870277;
 }

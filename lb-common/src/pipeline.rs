@@ -15,6 +15,7 @@ mod select;
 pub mod socket;
 
 pub use forward::from_workload;
+pub use fragments::not_held;
 pub use related::related;
 pub use reply::to_workload;
 
@@ -22,7 +23,7 @@ use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::Backend;
 use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable};
-use crate::fragments::{Fragments, FragmentsKey};
+use crate::fragments::{Fragments, FragmentsKey, HeldKey};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::packet::{Parse, TcpFlags};
 use crate::reason::Reason;
@@ -43,6 +44,8 @@ pub enum Action {
     Reject,
     /// It is dropped in silence.
     Drop,
+    /// It is a fragment that came before the first of its datagram: kept under [`Room::held_key`] until that has come.
+    Hold,
 }
 
 /// What happens to a packet, and why.
@@ -100,6 +103,12 @@ impl<A: Address> Verdict<A> {
         Self::without_rewrite(Action::Drop, reason)
     }
 
+    /// The packet is kept until the first fragment of its datagram has come.
+    #[inline(always)]
+    pub fn hold() -> Self {
+        Self::without_rewrite(Action::Hold, Reason::FragmentHeld)
+    }
+
     #[inline(always)]
     fn without_rewrite(action: Action, reason: Reason) -> Self {
         let to = Endpoint {
@@ -137,6 +146,14 @@ pub struct Room<A> {
     fragments_key: FragmentsKey<A>,
     /// The record.
     fragments: Fragments<A>,
+    /// Whether the packet is a first fragment: 0 or 1.
+    is_first: u32,
+    /// The address that was decided on for it.
+    decided: A,
+    /// The key of a fragment that is held.
+    held_key: HeldKey<A>,
+    /// How many fragments were held until the packet came.
+    held: u32,
 }
 
 impl<A: Address> Room<A> {
@@ -151,7 +168,32 @@ impl<A: Address> Room<A> {
             mirrored: Flow::empty(),
             fragments_key: FragmentsKey::empty(),
             fragments: Fragments::empty(),
+            is_first: 0,
+            decided: A::zeroed(),
+            held_key: HeldKey::empty(),
+            held: 0,
         }
+    }
+
+    /// Under which key a fragment is kept, where the verdict is to hold it.
+    #[inline(always)]
+    pub fn held_key(&self) -> &HeldKey<A> {
+        &self.held_key
+    }
+
+    /// How many fragments were held until the packet came that was decided on last: 0 for all but the first fragments
+    /// of some datagrams, and at most [`MOST_HELD`](crate::fragments::MOST_HELD). They are to be put back to where they came
+    /// from, behind the packet.
+    #[inline(always)]
+    pub fn held(&self) -> u32 {
+        self.held
+    }
+
+    /// The key of the first of these, and of each that follows by its number.
+    #[inline(always)]
+    pub fn first_held(&mut self) -> &mut HeldKey<A> {
+        self.held_key.set(&self.fragments_key, 0);
+        &mut self.held_key
     }
 }
 
@@ -178,14 +220,14 @@ pub trait Dataplane {
     fn backend(&self, id: u32) -> Option<Backend<Self::Address>>;
     /// The flows.
     fn flows(&self) -> &Self::Flows;
-    /// Copies the record of a datagram's first fragment to `into`, and returns whether there is one. What `into` holds
+    /// Copies the record of a datagram's fragments to `into`, and returns whether there is one. What `into` holds
     /// afterwards is meaningless where there is none.
     fn fragments(
         &self,
         key: &FragmentsKey<Self::Address>,
         into: &mut Fragments<Self::Address>,
     ) -> bool;
-    /// Records a first fragment, in the place of the record that its datagram's key had. It may be forgotten at any time.
+    /// Records what is known of a datagram's fragments, in the place of what was. It may be forgotten at any time.
     fn remember_fragments(
         &self,
         key: &FragmentsKey<Self::Address>,

@@ -69,7 +69,8 @@ reasons! {
     SocketNoLocalEndpoint = 20, "socket-no-local-endpoint";
     /// Refused: the selected slots name no backend; the process's next try finds a good one.
     SocketBackendMissing = 21, "socket-backend-missing";
-    /// Dropped: a later fragment to a VIP, and its datagram's first one has not come, was not translated, or is forgotten.
+    /// Dropped: a later fragment, and its datagram's first one was refused or dropped; or it has not come, and there is no room
+    /// to hold this one.
     FragmentWithoutFirst = 22, "fragment-without-first";
     /// Rewritten: an ICMP error, in either direction, about a packet of a known flow (S-32).
     IcmpError = 23, "icmp-error";
@@ -77,6 +78,8 @@ reasons! {
     Echo = 24, "echo";
     /// Dropped: a ping of a VIP, and more than may be answered have come.
     EchoLimited = 25, "echo-limited";
+    /// Held: a later fragment, in either direction, came before the first of its datagram.
+    FragmentHeld = 26, "fragment-held";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

@@ -9,7 +9,7 @@ use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
-use lb_common::fragments::{Fragments, FragmentsKey};
+use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::limit;
 use lb_common::packet::Parse;
@@ -26,6 +26,7 @@ const MAX_FRONTENDS: usize = limit::FRONTENDS as usize;
 const MAX_BACKENDS: usize = limit::BACKENDS as usize;
 const MAX_CONNTRACK: usize = limit::CONNTRACK as usize;
 const MAX_FRAGMENTS: usize = limit::FRAGMENTS as usize;
+const MAX_HELD: usize = limit::HELD as usize;
 const MAX_AFFINITY: usize = limit::AFFINITY as usize;
 const MAX_SERVICES: usize = limit::SERVICES as usize;
 const SLOT_ELEMENTS: usize = (limit::SLOTS / SLOTS_PER_ELEMENT) as usize;
@@ -36,6 +37,7 @@ pub(crate) type Frontends<A> = HashMap<FrontendKey<A>, Frontend, MAX_FRONTENDS, 
 pub(crate) type Backends<A> = HashMap<u32, Backend<A>, MAX_BACKENDS, NO_PREALLOC>;
 pub(crate) type Conntrack<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_CONNTRACK>;
 pub(crate) type FragmentsOf<A> = LruHashMap<FragmentsKey<A>, Fragments<A>, MAX_FRAGMENTS>;
+pub(crate) type HeldOf<A> = LruHashMap<HeldKey<A>, Held, MAX_HELD>;
 pub(crate) type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, MAX_AFFINITY>;
 
 #[btf_map(name = "frontends_v4")]
@@ -54,6 +56,10 @@ static CONNTRACK_V6: Conntrack<[u8; 16]> = LruHashMap::new();
 static FRAGMENTS_V4: FragmentsOf<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "fragments_v6")]
 static FRAGMENTS_V6: FragmentsOf<[u8; 16]> = LruHashMap::new();
+#[btf_map(name = "held_v4")]
+static HELD_V4: HeldOf<[u8; 4]> = LruHashMap::new();
+#[btf_map(name = "held_v6")]
+static HELD_V6: HeldOf<[u8; 16]> = LruHashMap::new();
 #[btf_map(name = "affinity_v4")]
 static AFFINITY_V4: Affinities<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "affinity_v6")]
@@ -88,6 +94,7 @@ pub(crate) trait FamilyMaps: Parse {
     fn backends() -> &'static Backends<Self>;
     fn conntrack() -> &'static Conntrack<Self>;
     fn fragments() -> &'static FragmentsOf<Self>;
+    fn held() -> &'static HeldOf<Self>;
     fn affinity() -> &'static Affinities<Self>;
 }
 
@@ -107,6 +114,10 @@ impl FamilyMaps for [u8; 4] {
     #[inline(always)]
     fn fragments() -> &'static FragmentsOf<Self> {
         &FRAGMENTS_V4
+    }
+    #[inline(always)]
+    fn held() -> &'static HeldOf<Self> {
+        &HELD_V4
     }
     #[inline(always)]
     fn affinity() -> &'static Affinities<Self> {
@@ -130,6 +141,10 @@ impl FamilyMaps for [u8; 16] {
     #[inline(always)]
     fn fragments() -> &'static FragmentsOf<Self> {
         &FRAGMENTS_V6
+    }
+    #[inline(always)]
+    fn held() -> &'static HeldOf<Self> {
+        &HELD_V6
     }
     #[inline(always)]
     fn affinity() -> &'static Affinities<Self> {

@@ -2,6 +2,7 @@
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use lb_common::conntrack::Direction;
 use lb_common::packet::{self, ETHERNET, Malformed, Packet};
 use lb_common::pipeline::{self, Action, Room, Verdict};
 use lb_common::reason::Reason;
@@ -9,6 +10,7 @@ use lb_common::reason::Reason;
 use crate::apply;
 use crate::dataplane::Kernel;
 use crate::echo::Echo;
+use crate::hold::Hold;
 use crate::maps::{FamilyMaps, count};
 use crate::reject::Reject;
 use crate::relate::{Relate, Unrelated};
@@ -27,6 +29,9 @@ const RELATE: i32 = 101;
 const RELATE_TO_VIP: i32 = 102;
 /// Nor this: the packet is a ping to be answered.
 const ECHO: i32 = 103;
+/// Nor these: the packet is a fragment that is kept, or one for which others were kept.
+const HOLD: i32 = 104;
+const PUT_BACK: i32 = 105;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -112,7 +117,11 @@ fn run<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
             Kernel::new(scratch),
         )
     };
-    carry_out::<A, N>(skb, scratch, decide(&kernel, packet, room))
+    let action = carry_out::<A, N>(skb, scratch, decide(&kernel, packet, room));
+    if action == NEXT && room.held() != 0 {
+        return PUT_BACK;
+    }
+    action
 }
 
 /// Reads the packet into the scratch memory, and returns whether it makes sense. A function of its own, for its stack frame.
@@ -167,12 +176,15 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
             count(verdict.reason);
             DROP
         }
+        Action::Hold => HOLD,
     }
 }
 
 #[inline(always)]
-fn finish<A: Reject + Relate + Echo>(skb: Skb, action: i32) -> i32 {
+fn finish<A: Reject + Relate + Echo + Hold>(skb: Skb, action: i32) -> i32 {
     match action {
+        HOLD => A::hold(skb, Direction::FromClient),
+        PUT_BACK => A::put_back(skb, Direction::FromClient),
         REFUSE => refuse::<A>(skb),
         ECHO => A::echo(skb),
         // One call for both: the verifier walks each call to its end.
@@ -187,8 +199,10 @@ fn finish<A: Reject + Relate + Echo>(skb: Skb, action: i32) -> i32 {
 }
 
 #[inline(always)]
-fn finish_to_pod<A: Relate>(skb: Skb, action: i32) -> i32 {
+fn finish_to_pod<A: Relate + Hold>(skb: Skb, action: i32) -> i32 {
     match action {
+        HOLD => A::hold(skb, Direction::FromBackend),
+        PUT_BACK => A::put_back(skb, Direction::FromBackend),
         RELATE => A::to_pod(skb).unwrap_or(NEXT),
         action => action,
     }

@@ -8,6 +8,7 @@ use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use lb_common::addr::Address;
 use lb_common::conntrack::ConntrackKey;
+use lb_common::fragments::Held;
 use lb_common::packet::icmp::Quoted;
 use lb_common::packet::unreachable::MAX_QUOTED;
 use lb_common::packet::{ETHERNET, Packet};
@@ -22,6 +23,7 @@ pub(crate) struct Scratch {
     quoted: [u64; size_of::<Quoted<[u8; 16]>>().div_ceil(8)],
     key: [u64; size_of::<ConntrackKey<[u8; 16]>>().div_ceil(8)],
     octets: [u8; MAX_QUOTED],
+    held: Held,
 }
 
 /// One element a CPU is enough: a TC program runs with bottom halves disabled, so none interrupts another.
@@ -138,4 +140,15 @@ pub(crate) unsafe fn headers<'a, const N: usize>(scratch: *mut Scratch) -> &'a m
 pub(crate) unsafe fn octets(scratch: *mut Scratch) -> *mut u8 {
     // SAFETY: by the caller's promise the memory is valid.
     unsafe { (&raw mut (*scratch).octets).cast() }
+}
+
+/// Where a frame that is held is copied to first.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run.
+#[inline(always)]
+pub(crate) unsafe fn held(scratch: *mut Scratch) -> *mut Held {
+    // SAFETY: by the caller's promise the memory is valid.
+    unsafe { &raw mut (*scratch).held }
 }

@@ -152,6 +152,53 @@ impl Skb {
         })
     }
 
+    /// Copies the whole packet behind `into`, and returns its length in octets, or nothing where it is longer than `most`.
+    ///
+    /// # Safety
+    ///
+    /// `into` has room for `most` octets.
+    #[inline(always)]
+    pub(crate) unsafe fn copy_whole(self, into: *mut u8, most: u32) -> Option<u32> {
+        let len = core::hint::black_box(self.len());
+        if len == 0 || len > most {
+            return None;
+        }
+        // SAFETY: the context is valid, there is room for `len` octets by the caller's promise.
+        done(unsafe { helpers::bpf_skb_load_bytes(self.0.cast(), 0, into.cast(), len) })?;
+        Some(len)
+    }
+
+    /// Makes the packet `len` other octets.
+    ///
+    /// # Safety
+    ///
+    /// `octets` are as many, and at most `most`.
+    #[inline(always)]
+    pub(crate) unsafe fn replace_whole(self, octets: *const u8, len: u32, most: u32) -> Option<()> {
+        // Where the device has summed up the packet, the sum follows.
+        const BPF_F_RECOMPUTE_CSUM: u64 = 1;
+        let len = core::hint::black_box(len);
+        if len == 0 || len > most {
+            return None;
+        }
+        // SAFETY: the context is valid; the helper checks the length.
+        done(unsafe { helpers::bpf_skb_change_tail(self.0, len, 0) })?;
+        // SAFETY: the context is valid, the octets are there by the caller's promise; the helper checks the length.
+        done(unsafe {
+            helpers::bpf_skb_store_bytes(self.0, 0, octets.cast(), len, BPF_F_RECOMPUTE_CSUM)
+        })
+    }
+
+    /// Puts a copy of the packet back to where it came from: to the queue of received packets of the device, or to that of
+    /// packets to be sent.
+    #[inline(always)]
+    pub(crate) fn put_back(self, received: bool) -> Option<()> {
+        const BPF_F_INGRESS: u64 = 1;
+        let flags = if received { BPF_F_INGRESS } else { 0 };
+        // SAFETY: the context is valid; the helper checks the device.
+        done(unsafe { helpers::bpf_clone_redirect(self.0, self.ifindex(), flags) })
+    }
+
     /// Sends the packet out of the device on which the program runs, once the program returns the result.
     #[inline(always)]
     pub(crate) fn send_back(self) -> i32 {

@@ -17,6 +17,7 @@ pub fn from_workload<D: Dataplane>(
     packet: &Packet<D::Address>,
     room: &mut Room<D::Address>,
 ) -> Verdict<D::Address> {
+    fragments::note(packet, room);
     if !dp.may_be_vip(&packet.destination) {
         return Verdict::pass(Reason::NotForService);
     }
@@ -32,7 +33,7 @@ pub fn from_workload<D: Dataplane>(
     let tuple = packet.from_client(&ports, protocol);
     room.key = ConntrackKey::new(&tuple, Direction::FromClient);
     let verdict = balance(dp, flags, room);
-    fragments::remember(dp, packet, &verdict, room);
+    fragments::remember(dp, &verdict, room);
     verdict
 }
 

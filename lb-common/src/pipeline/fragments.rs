@@ -1,31 +1,56 @@
-//! Fragments: what is decided on the first one of a datagram is done to those that follow it (S-33).
+//! Fragments: what is decided on the first one of a datagram is done to the others (S-33).
 //!
-//! Each is translated where it stands; none waits for another, for a program can't keep a packet. One that comes before
-//! the first of its datagram is not served.
+//! Each is translated where it stands. One that comes before the first, which alone has the ports, is held; when the first
+//! has come, it is put back to where it came from, and is now one that follows.
 
 use super::{Action, Dataplane, Room, Verdict, is_older, vip_flags};
-use crate::addr::{Endpoint, Port};
-use crate::fragments::SECONDS;
-use crate::packet::Packet;
+use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::conntrack::Direction;
+use crate::fragments::{Decision, MOST_HELD, SECONDS};
+use crate::packet::{Fragment, Packet};
 use crate::reason::Reason;
 use crate::rewrite::{Rewrite, Side};
 
-/// Keeps a verdict for the fragments that follow, where its packet is the first.
+/// Notes whether the packet is a first fragment, before it is decided on: afterwards it is not at hand.
+#[inline(always)]
+pub(super) fn note<A: Address>(packet: &Packet<A>, room: &mut Room<A>) {
+    room.held = 0;
+    room.is_first = u32::from(packet.fragment.is_first());
+    if packet.fragment.is_first() {
+        room.fragments_key.set(packet);
+    }
+}
+
+/// Keeps a verdict for the fragments that follow, where its packet is the first, and notes how many came before it.
 #[inline(always)]
 pub(super) fn remember<D: Dataplane>(
     dp: &D,
-    packet: &Packet<D::Address>,
     verdict: &Verdict<D::Address>,
     room: &mut Room<D::Address>,
 ) {
-    if packet.fragment.is_first() && verdict.action == Action::Rewrite {
-        let Rewrite { side, to } = verdict.rewrite;
-        let identification = packet.fragment.identification;
-        room.fragments
-            .set(identification, side, to.address, dp.now());
-        room.fragments_key.set(packet);
-        dp.remember_fragments(&room.fragments_key, &room.fragments);
+    if room.is_first != 0 {
+        let decision = match (verdict.action, verdict.rewrite.side) {
+            (Action::Rewrite, Side::Source) => Decision::Source,
+            (Action::Rewrite, Side::Destination) => Decision::Destination,
+            (Action::Drop | Action::Reject, _) => Decision::Drop,
+            _ => Decision::Pass,
+        };
+        room.decided = verdict.rewrite.to.address;
+        record(dp, decision, room);
     }
+}
+
+/// Writes the record of a first fragment. Few packets are one: as the other functions of this file that take no packet, it is
+/// one of its own for its stack frame.
+#[inline(never)]
+fn record<D: Dataplane>(dp: &D, decision: Decision, room: &mut Room<D::Address>) {
+    let identification = room.fragments_key.identification();
+    if is_known(dp, room) && decision != Decision::Drop {
+        room.held = room.fragments.held(identification) as u32;
+    }
+    room.fragments
+        .decide(identification, decision, room.decided, dp.now());
+    dp.remember_fragments(&room.fragments_key, &room.fragments);
 }
 
 /// Decides on a later fragment that leaves a pod, for what may be a VIP.
@@ -35,51 +60,133 @@ pub(super) fn from_workload<D: Dataplane>(
     packet: &Packet<D::Address>,
     room: &mut Room<D::Address>,
 ) -> Verdict<D::Address> {
-    if recall(dp, packet, Side::Destination, room) {
-        return verdict(Side::Destination, room);
-    }
-    if vip_flags(dp, &packet.destination) == 0 {
-        return Verdict::pass(Reason::NotForService);
-    }
-    match packet.fragment.protocol {
-        6 | 17 | 132 => Verdict::drop(Reason::FragmentWithoutFirst),
-        _ => Verdict::pass(Reason::UnknownProtocol),
-    }
+    room.fragments_key.set(packet);
+    let Fragment {
+        identification,
+        protocol,
+        ..
+    } = packet.fragment;
+    verdict(
+        towards_vip(dp, identification, protocol, room),
+        Side::Destination,
+        room,
+    )
 }
 
-/// Decides on a later fragment that reaches a pod. One that is not known may be for no Service.
+#[inline(never)]
+fn towards_vip<D: Dataplane>(
+    dp: &D,
+    identification: u32,
+    protocol: u8,
+    room: &mut Room<D::Address>,
+) -> Reason {
+    let known = is_known(dp, room);
+    if known && room.fragments.says(Decision::Destination, identification) {
+        return Reason::Fragment;
+    }
+    if vip_flags(dp, &room.fragments_key.destination()) == 0 {
+        return Reason::NotForService;
+    }
+    if Protocol::from_number(protocol).is_none() {
+        return Reason::UnknownProtocol;
+    }
+    if known && room.fragments.says(Decision::Drop, identification) {
+        return Reason::FragmentWithoutFirst;
+    }
+    hold(dp, identification, (known, Direction::FromClient), room)
+}
+
+/// Decides on a later fragment that reaches a pod.
 #[inline(always)]
 pub(super) fn to_workload<D: Dataplane>(
     dp: &D,
     packet: &Packet<D::Address>,
     room: &mut Room<D::Address>,
 ) -> Verdict<D::Address> {
-    if recall(dp, packet, Side::Source, room) {
-        verdict(Side::Source, room)
-    } else {
-        Verdict::pass(Reason::NotForService)
+    room.fragments_key.set(packet);
+    let Fragment {
+        identification,
+        protocol,
+        ..
+    } = packet.fragment;
+    verdict(
+        towards_pod(dp, identification, protocol, room),
+        Side::Source,
+        room,
+    )
+}
+
+#[inline(never)]
+fn towards_pod<D: Dataplane>(
+    dp: &D,
+    identification: u32,
+    protocol: u8,
+    room: &mut Room<D::Address>,
+) -> Reason {
+    let known = is_known(dp, room);
+    if known && room.fragments.says(Decision::Source, identification) {
+        return Reason::Fragment;
+    }
+    let passes = known && room.fragments.says(Decision::Pass, identification);
+    if passes || Protocol::from_number(protocol).is_none() {
+        return Reason::NotForService;
+    }
+    hold(dp, identification, (known, Direction::FromBackend), room)
+}
+
+/// What becomes of a fragment that is to be held, and for which there is no room. One that leaves a pod is for a VIP and
+/// would go nowhere; one that reaches a pod may be for no Service.
+#[inline(always)]
+pub fn not_held(direction: Direction) -> Reason {
+    match direction {
+        Direction::FromClient => Reason::FragmentWithoutFirst,
+        Direction::FromBackend => Reason::NotForService,
     }
 }
 
-/// Whether it is known what becomes of one side of a later fragment; `room.fragments` says it.
+/// Holds a fragment of which nothing is decided.
 #[inline(always)]
-fn recall<D: Dataplane>(
+fn hold<D: Dataplane>(
     dp: &D,
-    packet: &Packet<D::Address>,
-    side: Side,
+    identification: u32,
+    (known, direction): (bool, Direction),
     room: &mut Room<D::Address>,
-) -> bool {
-    room.fragments_key.set(packet);
-    dp.fragments(&room.fragments_key, &mut room.fragments)
-        && room.fragments.is_of(packet.fragment.identification, side)
-        && !is_older(dp, room.fragments.decided_at(), SECONDS, dp.now())
+) -> Reason {
+    let held = if known {
+        room.fragments.held(identification)
+    } else {
+        0
+    };
+    if held >= MOST_HELD {
+        return not_held(direction);
+    }
+    room.held_key.set(&room.fragments_key, held);
+    room.fragments
+        .await_first(identification, held + 1, dp.now());
+    dp.remember_fragments(&room.fragments_key, &room.fragments);
+    Reason::FragmentHeld
 }
 
+/// Whether something fresh is known of the datagram that `room.fragments_key` describes; `room.fragments` says it.
 #[inline(always)]
-fn verdict<A: crate::addr::Address>(side: Side, room: &Room<A>) -> Verdict<A> {
-    let to = Endpoint {
-        address: room.fragments.address(),
-        port: Port::new(0),
-    };
-    Verdict::rewrite(Rewrite { side, to }, Reason::Fragment)
+fn is_known<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) -> bool {
+    dp.fragments(&room.fragments_key, &mut room.fragments)
+        && !is_older(dp, room.fragments.written_at(), SECONDS, dp.now())
+}
+
+/// What happens to a later fragment for a reason.
+#[inline(always)]
+fn verdict<A: Address>(reason: Reason, side: Side, room: &Room<A>) -> Verdict<A> {
+    match reason {
+        Reason::Fragment => {
+            let to = Endpoint {
+                address: room.fragments.address(),
+                port: Port::new(0),
+            };
+            Verdict::rewrite(Rewrite { side, to }, reason)
+        }
+        Reason::FragmentHeld => Verdict::hold(),
+        Reason::FragmentWithoutFirst => Verdict::drop(reason),
+        _ => Verdict::pass(reason),
+    }
 }

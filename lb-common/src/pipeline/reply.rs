@@ -14,6 +14,7 @@ pub fn to_workload<D: Dataplane>(
     packet: &Packet<D::Address>,
     room: &mut Room<D::Address>,
 ) -> Verdict<D::Address> {
+    fragments::note(packet, room);
     let (tuple, flags) = match packet.transport {
         Transport::Tcp(ports, flags) => (packet.from_backend(&ports, Protocol::Tcp), Some(flags)),
         Transport::Udp(ports) => (packet.from_backend(&ports, Protocol::Udp), None),
@@ -25,6 +26,18 @@ pub fn to_workload<D: Dataplane>(
         }
     };
     room.key = ConntrackKey::new(&tuple, Direction::FromBackend);
+    let verdict = reverse(dp, flags, room);
+    fragments::remember(dp, &verdict, room);
+    verdict
+}
+
+/// Reverse NAT for the packet that `room.key` describes, if it belongs to a flow.
+#[inline(always)]
+fn reverse<D: Dataplane>(
+    dp: &D,
+    flags: Option<TcpFlags>,
+    room: &mut Room<D::Address>,
+) -> Verdict<D::Address> {
     if !dp.flows().find(&room.key, &mut room.known) {
         return Verdict::pass(Reason::NotForService);
     }
@@ -39,9 +52,7 @@ pub fn to_workload<D: Dataplane>(
         side: Side::Source,
         to: room.known.frontend(),
     };
-    let verdict = Verdict::rewrite(rewrite, Reason::Reply);
-    fragments::remember(dp, packet, &verdict, room);
-    verdict
+    Verdict::rewrite(rewrite, Reason::Reply)
 }
 
 /// Whether a packet only looks like one of a flow: the flow is over, and the client has used its port again to speak to the

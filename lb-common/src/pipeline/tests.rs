@@ -74,9 +74,15 @@ fn after<A: Family>(frame: &Frame<A>, verdict: &Verdict<A>) -> Frame<A> {
     match (verdict.action, verdict.rewrite.side) {
         (Action::Rewrite, Side::Source) => frame.with_source(address, port.get()),
         (Action::Rewrite, Side::Destination) => frame.with_destination(address, port.get()),
-        (Action::Pass | Action::Relate | Action::Echo | Action::Reject | Action::Drop, _) => {
-            frame.clone()
-        }
+        (
+            Action::Pass
+            | Action::Relate
+            | Action::Echo
+            | Action::Reject
+            | Action::Drop
+            | Action::Hold,
+            _,
+        ) => frame.clone(),
     }
 }
 

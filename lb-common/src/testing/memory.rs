@@ -8,10 +8,12 @@ use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::{Backend, BackendState, list};
 use crate::conntrack::{ConntrackKey, Direction, Flow, FlowTable, TableFull};
-use crate::fragments::{Fragments, FragmentsKey};
+use crate::fragments::{Fragments, FragmentsKey, HELD_OCTETS, HeldKey};
 use crate::frontend::{Frontend, FrontendKey, SlotRange};
 use crate::packet::{self, Parse};
-use crate::pipeline::{Action, Dataplane, Room, Verdict, from_workload, related, to_workload};
+use crate::pipeline::{
+    self, Action, Dataplane, Room, Verdict, from_workload, related, to_workload,
+};
 use crate::reason::Reason;
 use crate::token_bucket::{ECHO_REPLIES, TokenBucket};
 use crate::{maglev, rewrite, vip_filter};
@@ -30,10 +32,14 @@ pub struct MemoryDataplane<A> {
     pub affinity: RefCell<HashMap<AffinityKey<A>, Affinity>>,
     /// Flows.
     pub flows: MemoryFlows<A>,
-    /// First fragments.
+    /// What is known of datagrams in fragments.
     pub fragments: RefCell<HashMap<FragmentsKey<A>, Fragments<A>>>,
     /// What pings of VIPs are answered from.
     pub echo_tokens: Cell<TokenBucket>,
+    /// Fragments that came before the first of their datagram.
+    pub held: RefCell<HashMap<HeldKey<A>, Vec<u8>>>,
+    /// Frames that were put back to where they came from, since somebody last took them from here.
+    pub put_back: RefCell<Vec<Vec<u8>>>,
     /// The clock, in ticks.
     pub now: Cell<u32>,
     /// Ticks of the clock in a second.
@@ -160,6 +166,8 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
             },
             fragments: RefCell::default(),
             echo_tokens: Cell::default(),
+            held: RefCell::default(),
+            put_back: RefCell::default(),
             // Close to the wrap of the clock, so that every test crosses it or comes near.
             now: Cell::new(u32::MAX - 100),
             ticks_per_second: 250,
@@ -276,9 +284,38 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
             Action::Echo => {
                 packet::echo::reply(frame, &packet).expect("what was read is there");
             }
+            Action::Hold => self.hold(frame, direction, &mut verdict, room),
             Action::Pass | Action::Reject | Action::Drop => {}
         }
+        self.put_back(frame, room);
         verdict
+    }
+
+    fn hold(&self, frame: &[u8], direction: Direction, verdict: &mut Verdict<A>, room: &Room<A>) {
+        if frame.len() <= HELD_OCTETS {
+            let mut held = self.held.borrow_mut();
+            held.insert(*room.held_key(), frame.to_vec());
+        } else {
+            *verdict = match pipeline::not_held(direction) {
+                reason @ Reason::NotForService => Verdict::pass(reason),
+                reason => Verdict::drop(reason),
+            };
+        }
+    }
+
+    /// Puts a first fragment and those that came before it back to where they came from.
+    fn put_back(&self, frame: &[u8], room: &mut Room<A>) {
+        if room.held() == 0 {
+            return;
+        }
+        let mut put_back = self.put_back.borrow_mut();
+        put_back.push(frame.to_vec());
+        let held = room.held();
+        let key = room.first_held();
+        for number in 0..held {
+            key.set_number(number as u16);
+            put_back.extend(self.held.borrow_mut().remove(key));
+        }
     }
 
     fn relate(

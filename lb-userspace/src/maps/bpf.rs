@@ -19,7 +19,7 @@ use lb_common::affinity::{Affinity, AffinityKey, SocketAffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
-use lb_common::fragments::{Fragments, FragmentsKey};
+use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::name;
 use lb_common::service::ServiceName;
@@ -81,6 +81,8 @@ impl BpfMaps {
         // Nobody reads these here, but what has another shape is of another version.
         pins.table::<FragmentsKey<V4>, Fragments<V4>>(name::FRAGMENTS_V4)?;
         pins.table::<FragmentsKey<V6>, Fragments<V6>>(name::FRAGMENTS_V6)?;
+        pins.table::<HeldKey<V4>, Held>(name::HELD_V4)?;
+        pins.table::<HeldKey<V6>, Held>(name::HELD_V6)?;
         Ok(maps)
     }
 

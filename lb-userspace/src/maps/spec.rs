@@ -8,7 +8,7 @@ use lb_common::affinity::{Affinity, AffinityKey, SocketAffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
-use lb_common::fragments::{Fragments, FragmentsKey};
+use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::{limit, name};
 use lb_common::service::ServiceName;
@@ -72,7 +72,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 17] {
+pub fn all(limits: &Limits) -> [MapSpec; 19] {
     let id = size::<u32>();
     [
         hash(
@@ -156,6 +156,8 @@ pub fn all(limits: &Limits) -> [MapSpec; 17] {
         ),
         fragments::<V4>(name::FRAGMENTS_V4),
         fragments::<V6>(name::FRAGMENTS_V6),
+        held::<V4>(name::HELD_V4),
+        held::<V6>(name::HELD_V6),
     ]
 }
 
@@ -211,6 +213,14 @@ fn fragments<A>(name: &'static str) -> MapSpec {
     MapSpec {
         fixed_entries: true,
         ..lru(name, key, value, limit::FRAGMENTS)
+    }
+}
+
+fn held<A>(name: &'static str) -> MapSpec {
+    let (key, value) = (size::<HeldKey<A>>(), size::<Held>());
+    MapSpec {
+        fixed_entries: true,
+        ..lru(name, key, value, limit::HELD)
     }
 }
 

@@ -22,12 +22,15 @@ fn packets<A: Family>() -> Vec<(Reason, Program, Vec<u8>)> {
         protocol: 47,
         payload: vec![0; 12],
     };
-    let mut part = frame::<A>(WEB, L4::udp(40_000, 53, b"12345678"));
-    part.ip.part = Some(Part {
-        identification: 1,
-        offset: 8,
-        more: true,
-    });
+    let part = |identification, offset, port| {
+        let mut part = frame::<A>(WEB, L4::udp(40_000, port, b"12345678"));
+        part.ip.part = Some(Part {
+            identification,
+            offset,
+            more: true,
+        });
+        part.build()
+    };
     let reply = segment(WEB, TcpFlags::ACK)
         .with_destination(A::pod(1), 8080)
         .reversed();
@@ -48,7 +51,9 @@ fn packets<A: Family>() -> Vec<(Reason, Program, Vec<u8>)> {
             to,
             segment(WEB, SYN).build()[..A::SHORTEST + 10].to_vec(),
         ),
-        (Reason::FragmentWithoutFirst, from, part.build()),
+        (Reason::FragmentHeld, from, part(1, 8, 53)),
+        (Reason::UnknownPort, from, part(2, 0, 81)),
+        (Reason::FragmentWithoutFirst, from, part(2, 8, 81)),
         (Reason::NewFlow, from, segment(WEB, SYN).build()),
         (Reason::Forward, from, segment(WEB, TcpFlags::ACK).build()),
         (Reason::Reply, to, reply.build()),

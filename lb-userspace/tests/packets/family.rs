@@ -16,6 +16,8 @@ pub trait Family: Refuse + Numbered + Hash + Debug + Send + 'static {
     const CONNTRACK: &'static str;
     const AFFINITY: &'static str;
     const FRAGMENTS: &'static str;
+    /// Name of the map of fragments that are held.
+    const HELD: &'static str;
 
     /// Length of the shortest frame of the family on which the kernel runs a program (`net/bpf/test_run.c`): one with a
     /// whole IP header. What is shorter can be tested in memory only.
@@ -28,6 +30,7 @@ impl Family for [u8; 4] {
     const CONNTRACK: &'static str = name::CONNTRACK_V4;
     const AFFINITY: &'static str = name::AFFINITY_V4;
     const FRAGMENTS: &'static str = name::FRAGMENTS_V4;
+    const HELD: &'static str = name::HELD_V4;
 }
 
 impl Family for [u8; 16] {
@@ -36,6 +39,7 @@ impl Family for [u8; 16] {
     const CONNTRACK: &'static str = name::CONNTRACK_V6;
     const AFFINITY: &'static str = name::AFFINITY_V6;
     const FRAGMENTS: &'static str = name::FRAGMENTS_V6;
+    const HELD: &'static str = name::HELD_V6;
 }
 
 /// Runs one generic check for each family, as a test named after the check.

@@ -313,17 +313,17 @@ fn dropped<A: Family>() -> Vec<Fixture> {
         row(
             "S-33: a later fragment, the first of which has not come",
             part(to_vip(WEB, question()), 1480, true),
-            "fragment-without-first",
+            "fragment-held",
         ),
         row(
             "S-33: the last fragment, the first of which has not come",
             part(to_vip(WEB, question()), 1480, false),
-            "fragment-without-first",
+            "fragment-held",
         ),
         row(
             "S-33: a later fragment of an SCTP packet, the first of which has not come",
             part(to_vip(WEB, sctp(ChunkType::DATA)), 1480, false),
-            "fragment-without-first",
+            "fragment-held",
         ),
         row(
             "S-30 b: endpoints elsewhere only",
@@ -390,11 +390,14 @@ fn passed<A: Family>() -> Vec<Fixture> {
             to_vip::<A>(WEB, gre).build(),
             Some("unknown-protocol"),
         ),
-        row(
-            "S-33: a later fragment, on its way in",
-            to,
-            later_fragment::<A>(false),
-            None,
-        ),
+        Fixture {
+            action: DROP,
+            ..row(
+                "S-33: a later fragment, on its way in, the first of which has not come",
+                to,
+                later_fragment::<A>(false),
+                Some("fragment-held"),
+            )
+        },
     ]
 }

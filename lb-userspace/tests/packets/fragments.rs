@@ -65,18 +65,41 @@ on_both_families! {
         Ok(())
     }
 
-    fn fragments_in_disorder_are_translated_after_the_first_and_dropped_before_it_s33<A>() -> Result<()> {
+    fn a_fragment_that_comes_before_the_first_is_held_and_comes_again_behind_it_s33<A>() -> Result<()> {
         let mut loaded = Loaded::with(&services::<A>())?;
-        let sent = datagram((A::pod(100), 40_000), (A::vip(WEB), 53), 7_000);
-        let fragments = sent.fragments(7, 1_448);
-        let expected = sent.with_destination(A::pod(1), 5353).fragments(7, 1_448);
-        for (i, action) in [(3, DROP), (0, NEXT), (4, NEXT), (2, NEXT), (1, NEXT), (3, NEXT)] {
-            let ran = loaded.run(Program::FromWorkload, &fragments[i].build())?;
-            assert_eq!(ran.action, action, "{i}");
-            if action == NEXT {
-                assert_eq!(ran.frame, expected[i].build(), "{i}");
+        let (client, vip, backend) = ((A::pod(100), 40_000), (A::vip(WEB), 53), (A::pod(1), 5353));
+        let sent = datagram(client, vip, 7_000).fragments(7, 1_448);
+        let at_backend = datagram(client, backend, 7_000).fragments(7, 1_448);
+        let answer = datagram(backend, client, 7_000).fragments(9, 1_448);
+        let heard = datagram(vip, client, 7_000).fragments(9, 1_448);
+        let both = [
+            (Program::FromWorkload, sent, at_backend, "new-flow"),
+            (Program::ToWorkload, answer, heard, "reply"),
+        ];
+        for (program, given, expected, first) in both {
+            for i in [3, 1] {
+                let ran = loaded.run(program, &given[i].build())?;
+                assert_eq!((ran.action, ran.counted), (DROP, [("fragment-held", 1)].into()), "{i}");
+            }
+            // Copies go back to the device, one of the first fragment and one of each that was held.
+            let ran = loaded.run(program, &given[0].build())?;
+            assert_eq!((ran.action, ran.frame), (DROP, given[1].build()));
+            assert_eq!(ran.counted, [(first, 1)].into());
+            for i in [3, 1, 4, 2] {
+                let ran = loaded.run(program, &given[i].build())?;
+                assert_eq!((ran.action, ran.frame), (NEXT, expected[i].build()), "{i}");
             }
         }
+        Ok(())
+    }
+
+    fn a_jumbo_fragment_is_not_held_s33<A>() -> Result<()> {
+        let mut loaded = Loaded::with(&services::<A>())?;
+        let sent = datagram((A::pod(100), 40_000), (A::vip(WEB), 53), 9_000).fragments(7, 3_000);
+        let ran = loaded.run(Program::FromWorkload, &sent[1].build())?;
+        assert_eq!((ran.action, ran.counted), (DROP, [("fragment-without-first", 1)].into()));
+        let ran = loaded.run(Program::ToWorkload, &sent[1].build())?;
+        assert_eq!((ran.action, ran.frame), (NEXT, sent[1].build()));
         Ok(())
     }
 }

@@ -100,6 +100,8 @@ impl Loaded {
             .map_max_entries(name::CONNTRACK_V6, 65_536)
             .map_max_entries(name::FRAGMENTS_V4, 65_536)
             .map_max_entries(name::FRAGMENTS_V6, 65_536)
+            .map_max_entries(name::HELD_V4, 8_192)
+            .map_max_entries(name::HELD_V6, 8_192)
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
             .load(object::embedded()?)

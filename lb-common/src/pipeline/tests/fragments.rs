@@ -1,6 +1,9 @@
 //! Datagrams in fragments (S-33): what comes out is the whole datagram's translation, cut at the same places.
 
+use proptest::strategy::Strategy;
+
 use super::*;
+use crate::fragments::MOST_HELD;
 use crate::packet::sctp::ChunkType;
 use crate::testing::strategies::{holds, on_both_families, whole};
 
@@ -60,6 +63,37 @@ fn send_fragment<A: Family>(dp: &MemoryDataplane<A>, frame: &Frame<A>, i: usize)
 }
 
 const DROPPED: (Action, Reason) = (Action::Drop, Reason::FragmentWithoutFirst);
+const HELD: (Action, Reason) = (Action::Hold, Reason::FragmentHeld);
+
+/// Sends or receives fragments in some order, and whatever is put back, until nothing more is. Returns the frames that go on.
+fn in_order<A: Family>(
+    process: Process<A>,
+    dp: &MemoryDataplane<A>,
+    fragments: &[Frame<A>],
+    order: &[usize],
+) -> Vec<Vec<u8>> {
+    let mut to_come: std::collections::VecDeque<_> =
+        order.iter().map(|i| fragments[*i].build()).collect();
+    let mut gone_on = Vec::new();
+    while let Some(mut octets) = to_come.pop_front() {
+        let verdict = process(dp, &mut octets);
+        let put_back = dp.put_back.take();
+        if !put_back.is_empty() {
+            assert_eq!(octets, put_back[0], "the first fragment goes ahead");
+            to_come.extend(put_back);
+        } else if matches!(verdict.action, Action::Rewrite | Action::Pass) {
+            gone_on.push(octets);
+        }
+    }
+    gone_on.sort();
+    gone_on
+}
+
+fn built<A: Family>(fragments: &[Frame<A>]) -> Vec<Vec<u8>> {
+    let mut octets: Vec<_> = fragments.iter().map(Frame::build).collect();
+    octets.sort();
+    octets
+}
 
 on_both_families! {
     fn a_datagram_in_fragments_is_translated_there_and_back_s33<A>() {
@@ -101,18 +135,66 @@ on_both_families! {
         check(MemoryDataplane::receive, &dp, [&between, &heard], 1_480, Reason::Reply);
     }
 
-    fn later_fragments_without_a_first_are_dropped_towards_a_vip_and_pass_towards_a_pod_s33<A>() {
-        let (dp, _) = serving::<A>(Protocol::Udp, 3);
-        let sent = large::<A>(Protocol::Udp, 300);
-        for i in [1, 2, 3] {
-            let verdict = send_fragment(&dp, &sent, i);
-            assert_eq!((verdict.action, verdict.reason), DROPPED);
+    fn a_datagram_is_translated_whatever_the_order_of_its_fragments_s33<A>() {
+        let order = proptest::sample::subsequence((0..8usize).collect::<Vec<_>>(), 8).prop_shuffle();
+        holds((order, proptest::bool::ANY), |(order, is_answer)| {
+            let (dp, _) = serving::<A>(Protocol::Udp, 1);
+            let sent = large::<A>(Protocol::Udp, 600);
+            let at_backend = sent.with_destination(A::pod(1), 8080);
+            if is_answer {
+                dp.send(&mut sent.build());
+                let [answer, heard] = [&at_backend, &sent].map(|f| f.reversed().fragments(7, 80));
+                let gone_on = in_order(MemoryDataplane::receive, &dp, &answer, &order);
+                assert_eq!(gone_on, built(&heard));
+            } else {
+                let [sent, expected] = [&sent, &at_backend].map(|f| f.fragments(7, 80));
+                let gone_on = in_order(MemoryDataplane::send, &dp, &sent, &order);
+                assert_eq!(gone_on, built(&expected));
+            }
+            assert!(dp.held.borrow().is_empty());
+        });
+    }
+
+    fn a_datagram_for_no_service_reaches_a_pod_as_it_was_in_any_order_s33<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 1);
+        let plain = large::<A>(Protocol::Udp, 300).with_destination(A::pod(3), 80).fragments(7, 80);
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2]] {
+            let gone_on = in_order(MemoryDataplane::receive, &dp, &plain, &order);
+            assert_eq!(gone_on, built(&plain), "{order:?}");
+            dp.advance(31);
         }
-        let answer = sent.with_destination(A::pod(1), 8080).reversed();
-        let late = answer.fragments(7, 80)[1].build();
-        let mut octets = late.clone();
-        assert_eq!(dp.receive(&mut octets).reason, Reason::NotForService);
-        assert_eq!(octets, late);
+        for order in [[3, 2, 1, 0], [0, 1, 2, 3]] {
+            let gone_on = in_order(MemoryDataplane::send, &dp, &plain, &order);
+            assert_eq!(gone_on, built(&plain), "{order:?}");
+        }
+        assert_eq!(dp.held.borrow().len(), 0);
+    }
+
+    fn what_was_held_for_30_seconds_is_not_put_back_s33<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 1);
+        let sent = large::<A>(Protocol::Udp, 300);
+        let verdict = send_fragment(&dp, &sent, 1);
+        assert_eq!((verdict.action, verdict.reason), HELD);
+        dp.advance(31);
+        assert_eq!(send_fragment(&dp, &sent, 0).action, Action::Rewrite);
+        assert!(dp.put_back.take().is_empty());
+    }
+
+    fn what_can_not_be_held_is_dropped_towards_a_vip_and_passes_towards_a_pod_s33<A>() {
+        let (dp, _) = serving::<A>(Protocol::Udp, 1);
+        let sent = large::<A>(Protocol::Udp, 9_000).fragments(7, 4_000);
+        let verdict = dp.send(&mut sent[1].build());
+        assert_eq!((verdict.action, verdict.reason), DROPPED);
+        assert_eq!(dp.receive(&mut sent[1].build()).action, Action::Pass);
+
+        let many = large::<A>(Protocol::Udp, 9_000).fragments(8, 80);
+        for (i, fragment) in many[1..].iter().enumerate() {
+            let verdict = dp.send(&mut fragment.build());
+            let expected = if i < usize::from(MOST_HELD) { HELD } else { DROPPED };
+            assert_eq!((verdict.action, verdict.reason), expected, "{i}");
+        }
+        assert_eq!(dp.send(&mut many[0].build()).action, Action::Rewrite);
+        assert_eq!(dp.put_back.take().len(), 1 + usize::from(MOST_HELD));
     }
 
     fn what_is_known_of_one_datagram_serves_no_other_s33<A>() {
@@ -125,13 +207,13 @@ on_both_families! {
         ];
         for other in others {
             let verdict = dp.send(&mut other[1].build());
-            assert_eq!((verdict.action, verdict.reason), DROPPED);
+            assert_eq!((verdict.action, verdict.reason), HELD);
         }
         let elsewhere = sent.with_destination(A::pod(50), 80).fragments(7, 80);
         assert_eq!(dp.send(&mut elsewhere[1].build()).reason, Reason::NotForService);
         // A datagram from the VIP's client as its backend would get it is another direction's.
-        assert_eq!(dp.receive(&mut sent.fragments(7, 80)[1].build()).reason, Reason::NotForService);
         assert_eq!(send_fragment(&dp, &sent, 1).reason, Reason::Fragment);
+        assert_eq!(dp.receive(&mut sent.fragments(7, 80)[1].build()).reason, Reason::FragmentHeld);
     }
 
     fn a_first_fragment_is_forgotten_after_30_seconds_s33<A>() {
@@ -142,15 +224,18 @@ on_both_families! {
         assert_eq!(send_fragment(&dp, &sent, 1).reason, Reason::Fragment);
         dp.advance(1);
         let verdict = send_fragment(&dp, &sent, 2);
-        assert_eq!((verdict.action, verdict.reason), DROPPED);
+        assert_eq!((verdict.action, verdict.reason), HELD);
     }
 
-    fn the_fragments_of_a_refused_datagram_are_dropped_after_the_first_s30_s33<A>() {
+    fn the_fragments_of_a_refused_datagram_are_dropped_whatever_their_order_s30_s33<A>() {
         let (mut dp, ids) = serving::<A>(Protocol::Udp, 1);
         retire(&mut dp, Protocol::Udp, ids[0]);
         let sent = large::<A>(Protocol::Udp, 300);
+        let verdict = send_fragment(&dp, &sent, 2);
+        assert_eq!((verdict.action, verdict.reason), HELD);
         let verdict = send_fragment(&dp, &sent, 0);
         assert_eq!((verdict.action, verdict.reason), (Action::Reject, Reason::NoEndpoint));
+        assert!(dp.put_back.take().is_empty());
         let verdict = send_fragment(&dp, &sent, 1);
         assert_eq!((verdict.action, verdict.reason), DROPPED);
     }
@@ -187,6 +272,6 @@ fn ipv6_tells_datagrams_apart_without_the_protocol_and_ipv4_with_it_s33() {
         };
         dp.send(&mut later.build()).reason
     }
-    assert_eq!(second::<[u8; 4]>(), Reason::FragmentWithoutFirst);
+    assert_eq!(second::<[u8; 4]>(), Reason::FragmentHeld);
     assert_eq!(second::<[u8; 16]>(), Reason::Fragment);
 }

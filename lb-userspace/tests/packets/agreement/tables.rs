@@ -1,4 +1,4 @@
-//! What packets teach a data plane: flows, affinity, first fragments. In memory and in the kernel it must be the same.
+//! What packets teach a data plane: flows, affinity, fragments. In memory and in the kernel it must be the same.
 //!
 //! A further map that the programs write gets a field in [`Tables`] and a line in each of its functions.
 
@@ -9,11 +9,16 @@ use std::hash::Hash;
 use anyhow::Result;
 use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::conntrack::{ConntrackKey, Flow};
-use lb_common::fragments::{Fragments, FragmentsKey};
+use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::testing::MemoryDataplane;
 
 use crate::family::Family;
 use crate::loaded::Loaded;
+
+/// Rows of one family above which all is forgotten: far below the maps' sizes, for a map that is full forgets by itself.
+const MAX_ROWS: usize = 12_000;
+/// The same of fragments that are held.
+const MAX_HELD: usize = 2_000;
 
 /// A row with a stamp of the data plane's clock.
 trait Row: Copy + PartialEq + Debug {
@@ -42,7 +47,7 @@ impl Row for Affinity {
 
 impl<A: Family> Row for Fragments<A> {
     fn stamp(&self) -> u32 {
-        self.decided_at()
+        self.written_at()
     }
     fn stamped(self, tick: u32) -> Self {
         self.as_of(tick)
@@ -55,6 +60,7 @@ pub struct Tables<A> {
     flows: HashMap<ConntrackKey<A>, Flow<A>>,
     affinity: HashMap<AffinityKey<A>, Affinity>,
     fragments: HashMap<FragmentsKey<A>, Fragments<A>>,
+    held: HashMap<HeldKey<A>, Vec<u8>>,
 }
 
 impl<A: Family> Tables<A> {
@@ -64,6 +70,7 @@ impl<A: Family> Tables<A> {
             flows: HashMap::new(),
             affinity: HashMap::new(),
             fragments: HashMap::new(),
+            held: HashMap::new(),
         }
     }
 
@@ -73,6 +80,7 @@ impl<A: Family> Tables<A> {
             flows: dp.flows.entries.borrow().clone(),
             affinity: dp.affinity.borrow().clone(),
             fragments: dp.fragments.borrow().clone(),
+            held: dp.held.borrow().clone(),
         }
     }
 
@@ -81,6 +89,7 @@ impl<A: Family> Tables<A> {
         dp.flows.entries.replace(self.flows.clone());
         dp.affinity.replace(self.affinity.clone());
         dp.fragments.replace(self.fragments.clone());
+        dp.held.replace(self.held.clone());
     }
 
     /// What the kernel's maps hold, with stamps that are `ahead` ticks earlier.
@@ -88,7 +97,9 @@ impl<A: Family> Tables<A> {
     /// # Errors
     /// If a map can't be read.
     pub fn of_kernel(loaded: &mut Loaded, ahead: u32) -> Result<Self> {
+        let held = loaded.rows::<_, Held>(A::HELD)?.into_iter();
         Ok(Self {
+            held: held.map(|(key, row)| (key, row.frame().to_vec())).collect(),
             flows: shifted(loaded.rows(A::CONNTRACK)?, ahead.wrapping_neg()),
             affinity: shifted(loaded.rows(A::AFFINITY)?, ahead.wrapping_neg()),
             fragments: shifted(loaded.rows(A::FRAGMENTS)?, ahead.wrapping_neg()),
@@ -102,7 +113,10 @@ impl<A: Family> Tables<A> {
     pub fn to_kernel(&self, loaded: &mut Loaded, ahead: u32) -> Result<()> {
         loaded.set_rows(A::CONNTRACK, &shifted(self.flows.clone(), ahead))?;
         loaded.set_rows(A::AFFINITY, &shifted(self.affinity.clone(), ahead))?;
-        loaded.set_rows(A::FRAGMENTS, &shifted(self.fragments.clone(), ahead))
+        loaded.set_rows(A::FRAGMENTS, &shifted(self.fragments.clone(), ahead))?;
+        let held = self.held.iter();
+        let held: HashMap<_, _> = held.map(|(key, frame)| (*key, Held::of(frame))).collect();
+        loaded.set_rows(A::HELD, &held)
     }
 
     /// The same, learnt so many ticks earlier.
@@ -111,12 +125,14 @@ impl<A: Family> Tables<A> {
             flows: shifted(self.flows, ticks.wrapping_neg()),
             affinity: shifted(self.affinity, ticks.wrapping_neg()),
             fragments: shifted(self.fragments, ticks.wrapping_neg()),
+            held: self.held,
         }
     }
 
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.flows.len() + self.affinity.len() + self.fragments.len()
+    /// Whether there is little room left for more.
+    pub fn is_nearly_full(&self) -> bool {
+        self.flows.len() + self.affinity.len() + self.fragments.len() > MAX_ROWS
+            || self.held.len() > MAX_HELD
     }
 
     /// What differs between the kernel's rows and those in memory, in words; stamps may by less than `tolerance` ticks.
@@ -125,6 +141,10 @@ impl<A: Family> Tables<A> {
             difference("flows", &kernel.flows, &memory.flows, tolerance),
             difference("affinity", &kernel.affinity, &memory.affinity, tolerance),
             difference("fragments", &kernel.fragments, &memory.fragments, tolerance),
+            (kernel.held != memory.held).then(|| {
+                let [kernel, memory] = [kernel, memory].map(|side| side.held.keys());
+                format!("held fragments differ:\n    kernel {kernel:?}\n    memory {memory:?}")
+            }),
         ];
         let texts: Vec<String> = texts.into_iter().flatten().collect();
         (!texts.is_empty()).then(|| texts.join("\n"))

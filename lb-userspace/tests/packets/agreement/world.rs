@@ -30,8 +30,6 @@ const CAUTION: u32 = TICKS_PER_SECOND / 16;
 /// Seconds that pass at once. No sum of a few of them is close to an age on which something depends: 30, 120, 170 seconds, a
 /// day.
 const PASSING: [u32; 8] = [0, 0, 0, 0, 50, 50, 100, 30_000];
-/// Rows of one family above which all is forgotten: far below the maps' sizes, for a map that is full forgets by itself.
-const MAX_ROWS: usize = 12_000;
 
 /// A packet as a program gets it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -132,12 +130,13 @@ impl World {
     /// # Errors
     /// If the kernel refuses the run.
     pub fn run(&mut self, packet: &Packet) -> Result<[Ran; 2]> {
-        let expected = match ethertype(&packet.octets) {
+        let (expected, puts_back) = match ethertype(&packet.octets) {
             0x0800 => self.v4.run(packet),
             0x86dd => self.v6.run(packet),
-            _ => untouched(packet),
+            _ => (untouched(packet), false),
         };
-        let ran = if packet.summed {
+        // A packet that has become a longer one has lost the device's sum, and the run would still ask for it.
+        let ran = if packet.summed && !puts_back {
             self.loaded.run_summed(packet.program, &packet.octets)
         } else {
             self.loaded.run(packet.program, &packet.octets)
@@ -246,7 +245,7 @@ impl Learnt {
 
     /// The same after some time has passed, or nothing where it is more than there is room for.
     pub fn let_pass(self, random: &mut Random) -> Self {
-        if self.v4.len() > MAX_ROWS || self.v6.len() > MAX_ROWS {
+        if self.v4.is_nearly_full() || self.v6.is_nearly_full() {
             return Self::nothing();
         }
         let ticks = random.pick(&PASSING) * TICKS_PER_SECOND;
@@ -286,8 +285,8 @@ impl<A: Family> Side<A> {
         packet
     }
 
-    /// What the pipeline in memory makes of a packet, as the programs report it.
-    fn run(&mut self, packet: &Packet) -> Ran {
+    /// What the pipeline in memory makes of a packet, as the programs report it, and whether it puts fragments back.
+    fn run(&mut self, packet: &Packet) -> (Ran, bool) {
         let mut frame = packet.octets.clone();
         let dp = &self.populated.dp;
         let verdict = match packet.program {
@@ -297,7 +296,14 @@ impl<A: Family> Side<A> {
         if let Some(sent) = self.sent.take() {
             self.traffic.learn(&sent, &verdict);
         }
-        reported(&verdict, &packet.octets, frame)
+        let mut ran = reported(&verdict, &packet.octets, frame);
+        let last_put_back = self.populated.dp.put_back.take().pop();
+        let puts_back = last_put_back.is_some();
+        if let Some(last) = last_put_back {
+            // The packet itself has become the last of them.
+            (ran.action, ran.frame) = (DROP, last);
+        }
+        (ran, puts_back)
     }
 
     fn rows(&self) -> Rows<A> {
@@ -326,7 +332,7 @@ fn reported<A: Family>(verdict: &Verdict<A>, before: &[u8], after: Vec<u8>) -> R
     let (action, frame) = match verdict.action {
         Action::Pass | Action::Relate | Action::Rewrite => (NEXT, after),
         Action::Echo => (REDIRECT, after),
-        Action::Drop => (DROP, after),
+        Action::Drop | Action::Hold => (DROP, after),
         Action::Reject => {
             let refused = packet::parse::<A>(before, ETHERNET).ok();
             match refused.and_then(|packet| refuse(before, &packet)) {
