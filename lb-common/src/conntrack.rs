@@ -2,9 +2,12 @@
 //!
 //! The pipeline speaks to a [`FlowTable`] and knows nothing of how flows are stored.
 
+mod state;
+
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::frontend::FrontendKey;
 use crate::layout::map_type;
+pub use state::FlowState;
 
 /// The two ends of a packet, as a flow is looked up by it.
 ///
@@ -126,57 +129,6 @@ fn protocol(number: u8) -> Protocol {
     }
 }
 
-/// What has been seen of a connection; a set of bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct FlowState(u8);
-
-impl FlowState {
-    /// The backend has answered.
-    pub const REPLIED: Self = Self(1);
-    /// The client has sent FIN, or SCTP's SHUTDOWN.
-    pub const CLIENT_FIN: Self = Self(2);
-    /// The backend has sent FIN, or SCTP's SHUTDOWN.
-    pub const BACKEND_FIN: Self = Self(4);
-    /// One side has sent RST, or SCTP's ABORT or SHUTDOWN COMPLETE.
-    pub const RESET: Self = Self(8);
-
-    /// Nothing seen but the client's first packet.
-    pub const NEW: Self = Self(0);
-
-    /// Whether all bits of `other` are set.
-    #[inline(always)]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// This state with the bits of `other`.
-    #[inline(always)]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether a new connection may take over the tuple: both sides have finished, or one has reset.
-    #[inline(always)]
-    pub const fn is_closed(self) -> bool {
-        self.has(Self::RESET) || self.has(Self(Self::CLIENT_FIN.0 | Self::BACKEND_FIN.0))
-    }
-
-    /// The state in a word, for people.
-    pub const fn name(self) -> &'static str {
-        if self.has(Self(Self::CLIENT_FIN.0 | Self::BACKEND_FIN.0)) {
-            "closed"
-        } else if self.has(Self::RESET) {
-            "reset"
-        } else if self.0 & (Self::CLIENT_FIN.0 | Self::BACKEND_FIN.0) != 0 {
-            "closing"
-        } else if self.has(Self::REPLIED) {
-            "established"
-        } else {
-            "new"
-        }
-    }
-}
-
 map_type! {
     /// A flow: value of `conntrack_v4` and `conntrack_v6`.
     pub struct Flow<A> {
@@ -244,7 +196,7 @@ impl<A: Address> Flow<A> {
         self.client_port = first.client_port;
         self.frontend_port = first.peer_port;
         self.protocol = first.protocol;
-        self.state = state.0;
+        self.state = state.bits();
         self.last_seen = now;
     }
 
@@ -294,7 +246,7 @@ impl<A: Address> Flow<A> {
     /// What has been seen.
     #[inline(always)]
     pub fn state(&self) -> FlowState {
-        FlowState(self.state)
+        FlowState::from_bits(self.state)
     }
 
     /// Id of the backend.
@@ -352,7 +304,7 @@ impl<A: Address> Flow<A> {
     /// Records a packet: more state, a later stamp.
     #[inline(always)]
     pub fn see(&mut self, state: FlowState, now: u32) {
-        self.state = state.0;
+        self.state = state.bits();
         self.last_seen = now;
     }
 
