@@ -144,6 +144,7 @@ map_type! {
         service_id: u32,
         epoch: u32,
         last_seen: u32,
+        previous_id: u32,
     }
 }
 
@@ -185,6 +186,7 @@ impl<A: Address> Flow<A> {
             service_id: 0,
             epoch: 0,
             last_seen: 0,
+            previous_id: 0,
         }
     }
 
@@ -198,6 +200,7 @@ impl<A: Address> Flow<A> {
         self.protocol = first.protocol;
         self.state = state.bits();
         self.last_seen = now;
+        self.previous_id = 0;
     }
 
     /// Sets the backend.
@@ -273,6 +276,18 @@ impl<A: Address> Flow<A> {
         self.last_seen
     }
 
+    /// Id of the backend that the flow had before this one and that never answered; 0 if there was none.
+    #[inline(always)]
+    pub fn previous_id(&self) -> u32 {
+        self.previous_id
+    }
+
+    /// Records the backend that the flow had before.
+    #[inline(always)]
+    pub fn leave(&mut self, backend_id: u32) {
+        self.previous_id = backend_id;
+    }
+
     /// Whether a packet of this key belongs to the flow.
     #[inline(always)]
     pub fn is_found_by(&self, key: &ConntrackKey<A>) -> bool {
@@ -341,6 +356,7 @@ impl<A: Address> Flow<A> {
         self.service_id = flow.service_id;
         self.epoch = flow.epoch;
         self.last_seen = flow.last_seen;
+        self.previous_id = flow.previous_id;
     }
 }
 

@@ -228,5 +228,5 @@ mod tests {
         );
     }
 
-    const FINGERPRINT: u64 = 13206766611501870277;
+    const FINGERPRINT: u64 = 14540002416505071996;
 }

@@ -7,6 +7,7 @@
 
 mod affinity;
 mod echo;
+mod failover;
 mod forward;
 mod fragments;
 mod related;
@@ -136,6 +137,8 @@ pub struct Room<A> {
     client: affinity::Client<A>,
     /// A flow that was found.
     known: Flow<A>,
+    /// The backends that the flow that begins shall not go to.
+    unanswered: failover::Unanswered,
     /// The flow that begins.
     new: Flow<A>,
     /// Whether the flow that was found has to go for the one that begins: 0 or 1.
@@ -163,6 +166,7 @@ impl<A: Address> Room<A> {
             key: ConntrackKey::empty(),
             client: affinity::Client::empty(),
             known: Flow::empty(),
+            unanswered: failover::Unanswered::NONE,
             new: Flow::empty(),
             displaces: 0,
             mirrored: Flow::empty(),

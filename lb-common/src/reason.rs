@@ -80,6 +80,8 @@ reasons! {
     EchoLimited = 25, "echo-limited";
     /// Held: a later fragment, in either direction, came before the first of its datagram.
     FragmentHeld = 26, "fragment-held";
+    /// Rewritten: a SYN that came again because its backend had not answered; it got another one.
+    Failover = 27, "failover";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

@@ -73,7 +73,7 @@ pub(super) fn stay<D: Dataplane>(
     }
 }
 
-/// Gives `room.new` to the backend that the client had last.
+/// Gives `room.new` to the backend that the client had last, unless that is one that has just not answered it.
 ///
 /// A TCP segment that opens nothing has lost its entry; the client's backend, however old, is then a better guess than a
 /// slot, which the connection may never have been given.
@@ -92,7 +92,8 @@ fn give<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> u32
     let Some(backend) = dp.backend(last.backend_id) else {
         return FREE;
     };
-    let is_another = backend.epoch() != last.epoch
+    let is_another = room.unanswered.has(last.backend_id)
+        || backend.epoch() != last.epoch
         || backend.service_id() != client.key.service_id()
         || !backend.is_listed(client.list as u8);
     if is_another {

@@ -2,7 +2,8 @@
 
 use super::select::{self, First};
 use super::{
-    Dataplane, Room, Verdict, echo, ending, forget_known, fragments, is_idle, record, vip_flags,
+    Dataplane, Room, Verdict, echo, ending, failover, forget_known, fragments, is_idle, record,
+    vip_flags,
 };
 use crate::addr::{Address, Protocol};
 use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
@@ -54,6 +55,7 @@ fn balance<D: Dataplane>(
 ) -> Verdict<D::Address> {
     let now = dp.now();
     let mut reason = Reason::NewFlow;
+    failover::none(room);
     if dp.flows().find(&room.key, &mut room.known) {
         match standing(dp, &room.known, flags, now) {
             Standing::Keep => {
@@ -62,6 +64,7 @@ fn balance<D: Dataplane>(
                 return Verdict::rewrite(towards_backend(&room.known), Reason::Forward);
             }
             Standing::Renew(why) => reason = why,
+            Standing::Move => failover::note(dp, room),
         }
         forget_known(dp, room);
     }
@@ -84,10 +87,13 @@ enum Standing {
     Keep,
     /// With a backend selected anew.
     Renew(Reason),
+    /// With a backend other than those that never answered.
+    Move,
 }
 
 /// An established TCP connection stays with its backend whatever becomes of it (S-50); a new connection on an old tuple
-/// and every UDP packet need a backend that still is the one they were given (S-51).
+/// and every UDP packet need a backend that still is the one they were given (S-51). A SYN that comes again because nobody
+/// has answered needs another one.
 #[inline(always)]
 fn standing<D: Dataplane>(
     dp: &D,
@@ -98,6 +104,7 @@ fn standing<D: Dataplane>(
     match flags {
         Some(flags) if !flags.opens() => return Standing::Keep,
         Some(_) if flow.state().is_closed() => return Standing::Renew(Reason::NewFlow),
+        Some(_) if failover::is_due(dp, flow, now) => return Standing::Move,
         Some(_) => {}
         None if is_idle(dp, flow, now) => return Standing::Renew(Reason::NewFlow),
         None => {}

@@ -1,7 +1,7 @@
 //! The first packet of a flow: frontend → slot → backend, and a new entry.
 
 use super::forward::towards_backend;
-use super::{Dataplane, Room, Verdict, affinity, ending, forget_known, is_idle};
+use super::{Dataplane, Room, Verdict, affinity, ending, failover, forget_known, is_idle};
 use crate::addr::Address;
 use crate::backend::Backend;
 use crate::conntrack::{Chosen, Flow, FlowState, FlowTable};
@@ -33,9 +33,8 @@ pub(super) struct First {
 /// A function of its own, for its stack frame: most packets need none of it.
 #[inline(never)]
 pub(super) fn backend<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Reason {
-    let key = room.key.frontend();
-    let Some(frontend) = dp.frontend(&key) else {
-        return no_frontend(dp, key);
+    let Some(frontend) = dp.frontend(&room.key.frontend()) else {
+        return no_frontend(dp, room.key.frontend());
     };
     if frontend.range().len == 0 {
         return no_backend(&frontend);
@@ -47,18 +46,25 @@ pub(super) fn backend<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Ad
     {
         return why;
     }
-    let entered = enter(dp, first, room);
-    if entered == first.reason {
+    failover::remember(room);
+    if let Err(why) = enter(dp, first, room) {
+        return why;
+    }
+    let reason = failover::reason(first.reason, room);
+    // A flow that stays where it was is no new connection.
+    if reason != Reason::Forward {
         affinity::remember(dp, first, room);
     }
-    entered
+    reason
 }
 
 /// What happens to a packet for which [`backend`] gave a reason; `new` is the flow that it entered.
 #[inline(always)]
 pub(super) fn verdict<A: Address>(reason: Reason, new: &Flow<A>) -> Verdict<A> {
     match reason {
-        Reason::NewFlow | Reason::Reselected => Verdict::rewrite(towards_backend(new), reason),
+        Reason::NewFlow | Reason::Reselected | Reason::Failover | Reason::Forward => {
+            Verdict::rewrite(towards_backend(new), reason)
+        }
         Reason::NotForService => Verdict::pass(reason),
         Reason::NoEndpoint | Reason::UnknownPort => Verdict::reject(reason),
         _ => Verdict::drop(reason),
@@ -105,7 +111,8 @@ fn choose<D: Dataplane>(
     room: &mut Room<D::Address>,
 ) -> Result<(), Reason> {
     let range = frontend.range();
-    let hash = hash::slot_hash(dp.secret(), &room.new.client(), frontend.service_id());
+    let hash = hash::slot_hash(dp.secret(), &room.new.client(), frontend.service_id())
+        .wrapping_add(room.unanswered.steps());
     let mut outcome = Reason::BackendMissing;
     for attempt in 0..ATTEMPTS {
         let slot = range
@@ -167,23 +174,23 @@ pub(super) fn take_tuple<D: Dataplane>(dp: &D, now: u32, room: &mut Room<D::Addr
 
 /// Stores the new flow.
 #[inline(always)]
-fn enter<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Reason {
+fn enter<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Result<(), Reason> {
     if room.displaces != 0 {
         forget_known(dp, room);
     }
     // The last segment of a connection that nobody remembers: nothing will follow that needs an entry.
     if matches!(first.flags, Some(flags) if flags.rst()) {
-        return first.reason;
+        return Ok(());
     }
     if dp.flows().insert(&room.new).is_err() {
-        return Reason::FlowTableFull;
+        return Err(Reason::FlowTableFull);
     }
     if room.new.is_hairpin() {
         room.mirrored.mirror(&room.new);
         if dp.flows().insert(&room.mirrored).is_err() {
             dp.flows().remove(&room.new);
-            return Reason::FlowTableFull;
+            return Err(Reason::FlowTableFull);
         }
     }
-    first.reason
+    Ok(())
 }

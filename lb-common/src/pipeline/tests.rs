@@ -4,6 +4,7 @@ mod affinity;
 mod associations;
 mod clash;
 mod echo;
+mod failover;
 mod flows;
 mod fragments;
 mod hairpin;

@@ -11,6 +11,7 @@ mod clsact;
 mod cluster;
 mod commands;
 mod errors;
+mod failover;
 mod fragments;
 mod hairpin;
 mod host_clients;

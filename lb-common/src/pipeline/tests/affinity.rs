@@ -132,6 +132,7 @@ on_both_families! {
         let (dp, _) = sticky::<A>(Protocol::Tcp);
         forwarded(&dp, &segment(40_000, SYN));
         let began = dp.affinity.borrow().values().next().unwrap().last;
+        answered(&dp, &segment(40_000, SYN), SYN | ACK);
         dp.advance(3);
         assert_eq!(forwarded(&dp, &segment(40_000, SYN)).1, Reason::Forward);
         assert_eq!(dp.affinity.borrow().values().next().unwrap().last, began);
