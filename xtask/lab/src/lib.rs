@@ -57,9 +57,10 @@
 //! | [`Command`], [`Process`] | programs in a namespace with their own mounts; none outlives the lab |
 //! | [`Cgroup`] | a control group of one test: [`run`](Cgroup::run) code whose sockets belong to it |
 //! | [`Device`] | checksum offload, MTU, MAC, index of one device |
-//! | [`Server`] | HTTP, UDP and stream servers that answer with the pod's name |
+//! | [`Server`] | HTTP, UDP, SCTP and stream servers that answer with the pod's name |
 //! | [`client`] | single requests, kept connections, streams, [`client::Load`] and [`client::http_many`] |
 //! | [`PacketSocket`] | raw frames in and out of one device |
+//! | [`RawSocket`] | packets of one IP protocol in and out of a namespace |
 //! | [`checksum_errors`], [`counters`] | what the kernel counted in a namespace |
 //! | [`wait_until`], [`wait_for`] | poll a condition up to a deadline |
 //!
@@ -95,7 +96,9 @@ mod device;
 mod netns;
 mod packet_socket;
 mod process;
+mod raw_socket;
 mod sandbox;
+mod sctp;
 mod server;
 mod topology;
 mod wait;
@@ -108,6 +111,7 @@ pub use device::Device;
 pub use netns::Netns;
 pub use packet_socket::{Frame, PacketSocket};
 pub use process::{Command, Process};
+pub use raw_socket::RawSocket;
 pub use sandbox::{Sandbox, Teardown};
 pub use server::Server;
 pub use topology::{Cni, Host, Lab, LabBuilder, Node, Pod, VIPS_V4, VIPS_V6};

@@ -2,6 +2,7 @@
 //! (nginx and the like) are started as programs instead, with `Netns::command`.
 
 mod http;
+mod sctp;
 mod stream;
 mod udp;
 
@@ -50,6 +51,15 @@ impl Server {
     /// When the port is taken.
     pub fn udp(netns: &Netns, name: &str, port: u16) -> Result<Server> {
         Self::start(netns, name, port, bind, udp::serve)
+    }
+
+    /// SCTP on `port`, by raw packets, so that the kernel need not know it. Every message is answered with
+    /// `NAME ADDRESS:PORT MESSAGE`.
+    ///
+    /// # Errors
+    /// Without root. Whether others serve the port nobody knows.
+    pub fn sctp(netns: &Netns, name: &str, port: u16) -> Result<Server> {
+        Self::start(netns, name, port, sctp::listen, sctp::serve)
     }
 
     /// Long streams on TCP `port`, for [`client::stream`](crate::client::stream): verifies what it gets, byte for byte,

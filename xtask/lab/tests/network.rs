@@ -454,3 +454,21 @@ fn udp_frame_with_wrong_checksum(from: &Pod, to: &Pod) -> Result<Vec<u8>> {
     ];
     Ok(frame.concat())
 }
+
+#[test]
+fn sctp_is_spoken_without_the_kernels_help() -> Result<()> {
+    let lab = Lab::builder().nodes(2).build()?;
+    let client = lab.node(1).add_pod("client")?;
+    let server = lab.node(2).add_pod("server")?;
+    server.serve_sctp(2905)?;
+    for to in server.sockets(2905) {
+        let answer =
+            client::sctp_exchange_within(&client.netns, to, b"hello world", client::TIMEOUT)?;
+        assert_eq!((answer.pod.as_str(), answer.peer), ("server", answer.local));
+        let nobody = (to.ip(), 2906).into();
+        let silence = Duration::from_millis(200);
+        let error = client::sctp_exchange_within(&client.netns, nobody, b"", silence).unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+    }
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! The servers that stand for the image `agnhost`: as much of them as tests of Services ask for. They run in this process;
 //! their sockets are in the pod's namespace.
 //!
-//! Beside what the image does, `netexec` answers `/` and datagrams that it does not know with `NAME ADDRESS:PORT`, as the
+//! Its SCTP server speaks by raw packets, so that the kernel need not know SCTP. Beside what the image does, `netexec` answers `/` and datagrams that it does not know with `NAME ADDRESS:PORT`, as the
 //! lab's own servers do, so that the lab's clients can talk to it.
 
 mod flags;
@@ -27,12 +27,14 @@ use flags::Flags;
 pub(super) enum Role {
     /// Nothing, until it is told to end.
     Pause,
-    /// HTTP and UDP servers that answer to several commands.
+    /// HTTP and UDP servers that answer to several commands, and an SCTP server that says the pod's name.
     Netexec {
         /// TCP port.
         http: Option<u16>,
         /// UDP port.
         udp: Option<u16>,
+        /// SCTP port.
+        sctp: Option<u16>,
         /// How long it goes on after SIGTERM.
         delay: Duration,
     },
@@ -95,6 +97,7 @@ impl Role {
             "netexec" => Ok(Role::Netexec {
                 http: flags.port("http-port")?.or_default(8080),
                 udp: flags.port("udp-port")?.or_default(8081),
+                sctp: flags.port("sctp-port")?.given(),
                 delay: Duration::from_secs(flags.number("delay-shutdown")?.unwrap_or(0)),
             }),
             "serve-hostname" => {
@@ -203,15 +206,20 @@ mod tests {
     #[test]
     fn words_make_a_role() {
         check("pause", Role::Pause);
-        let netexec = |http, udp, seconds| Role::Netexec {
+        let netexec = |http, udp, sctp, seconds| Role::Netexec {
             http,
             udp,
+            sctp,
             delay: Duration::from_secs(seconds),
         };
-        check("netexec", netexec(Some(8080), Some(8081), 0));
+        check("netexec", netexec(Some(8080), Some(8081), None, 0));
         check(
             "netexec --http-port=80 --udp-port=-1 --delay-shutdown 600",
-            netexec(Some(80), None, 600),
+            netexec(Some(80), None, None, 600),
+        );
+        check(
+            "netexec --sctp-port=95",
+            netexec(Some(8080), Some(8081), Some(95), 0),
         );
         let hostname = |protocols: &[Protocol], port| Role::ServeHostname {
             protocols: protocols.into(),

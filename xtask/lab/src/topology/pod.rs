@@ -114,6 +114,14 @@ impl Pod {
         self.serve(Server::udp(&self.netns, &self.name, port)?)
     }
 
+    /// A [`Server::sctp`] in this pod, answering with its name, as long as the pod exists.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn serve_sctp(&self, port: u16) -> Result<()> {
+        self.serve(Server::sctp(&self.netns, &self.name, port)?)
+    }
+
     /// A [`Server::stream`] in this pod, as long as the pod exists.
     ///
     /// # Errors

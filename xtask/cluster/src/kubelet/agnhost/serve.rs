@@ -54,10 +54,15 @@ fn begin(
     match role {
         Role::Pause => {}
         Role::Netexec {
-            http, udp: port, ..
+            http,
+            udp: port,
+            sctp,
+            ..
         } => {
             sockets.netexec = http.map(tcp).transpose()?.into_iter().collect();
             sockets.commands = port.map(udp).transpose()?.into_iter().collect();
+            let sctp = sctp.map(|port| Server::sctp(netns, &shared.hostname, port));
+            sockets.lab.extend(sctp.transpose()?);
         }
         Role::ServeHostname { protocols, port } => {
             for protocol in protocols {
