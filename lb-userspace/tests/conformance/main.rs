@@ -13,7 +13,7 @@ mod traffic;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 use case::Case;
 use cluster::Cluster;
@@ -35,12 +35,8 @@ fn main() -> ExitCode {
         for test in &suite.tests {
             let name = test.full_name(&suite);
             let trial = match test.port {
-                Port::Whole(body) | Port::ClusterIp(body) => runs(name, body, &report),
-                Port::NotYet(_, Some(body)) if arguments.include_ignored => {
+                Port::Whole(body) | Port::ClusterIp(body) | Port::Narrowed(body) => {
                     runs(name, body, &report)
-                }
-                Port::NotYet(why, _) => {
-                    Trial::ignorable_test(name, move || Ok(Completion::ignored_with(why)))
                 }
                 Port::Outside(_) => continue,
             };

@@ -24,7 +24,7 @@ are tried.
 |---|---|
 | pass | all that the test asserts holds |
 | pass, ClusterIP only | what it asserts of ClusterIPs holds; its other half, mostly node ports, is not served |
-| not yet | it concerns ClusterIPs and does not hold yet |
+| narrowed | what it asserts of ClusterIPs holds, but under a condition that the test itself does not keep to: as it stands upstream, it fails. The remark says which |
 | outside | it is about something that is not served, or not the Service proxy's |
 ";
 
@@ -37,7 +37,7 @@ pub struct Report(Arc<Mutex<BTreeSet<String>>>);
 enum Outcome {
     Pass,
     ClusterIpPass,
-    NotYet,
+    Narrowed,
     Outside,
     NotRun,
 }
@@ -123,10 +123,10 @@ impl std::fmt::Display for Totals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} pass, {} pass for ClusterIP only, {} not yet, {} outside",
+            "{} pass, {} pass for ClusterIP only, {} narrowed, {} outside",
             self.of(Outcome::Pass),
             self.of(Outcome::ClusterIpPass),
-            self.of(Outcome::NotYet),
+            self.of(Outcome::Narrowed),
             self.of(Outcome::Outside)
         )?;
         match self.of(Outcome::NotRun) {
@@ -141,7 +141,7 @@ impl Outcome {
         match self {
             Outcome::Pass => "pass",
             Outcome::ClusterIpPass => "pass, ClusterIP only",
-            Outcome::NotYet => "not yet",
+            Outcome::Narrowed => "narrowed",
             Outcome::Outside => "outside",
             Outcome::NotRun => "not run",
         }
@@ -152,16 +152,16 @@ fn outcome(test: &Test, passed: bool) -> Outcome {
     match test.port {
         Port::Whole(_) if passed => Outcome::Pass,
         Port::ClusterIp(_) if passed => Outcome::ClusterIpPass,
-        Port::Whole(_) | Port::ClusterIp(_) => Outcome::NotRun,
-        Port::NotYet(..) => Outcome::NotYet,
+        Port::Narrowed(_) if passed => Outcome::Narrowed,
+        Port::Whole(_) | Port::ClusterIp(_) | Port::Narrowed(_) => Outcome::NotRun,
         Port::Outside(_) => Outcome::Outside,
     }
 }
 
 fn remark(test: &Test) -> &'static str {
     match test.port {
-        Port::NotYet(why, _) | Port::Outside(why) => why,
-        Port::Whole(_) | Port::ClusterIp(_) => test.remark,
+        Port::Outside(why) => why,
+        Port::Whole(_) | Port::ClusterIp(_) | Port::Narrowed(_) => test.remark,
     }
 }
 

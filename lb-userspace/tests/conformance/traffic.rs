@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::client::{ClientError, Response, UdpClient, http_get_within};
+use lab::client::{ClientError, Response, UdpClient, http_get_within, sctp_exchange_within};
 
 use crate::case::{Pod, eventually};
 
@@ -26,9 +26,11 @@ pub enum Protocol {
     Http,
     /// Datagrams, a socket each.
     Udp,
+    /// Associations, one for each message, by raw packets.
+    Sctp,
 }
 
-pub use Protocol::{Http, Udp};
+pub use Protocol::{Http, Sctp, Udp};
 
 impl Pod {
     /// One request.
@@ -47,6 +49,7 @@ impl Pod {
             Udp => UdpClient::open(&self.netns, to)?
                 .with_timeout(time)
                 .request(b"conformance"),
+            Sctp => sctp_exchange_within(&self.netns, to, b"conformance", time),
         })
     }
 

@@ -148,6 +148,12 @@ impl Recipe<'_, '_> {
         self.running_with(&["netexec", &flags[0], &flags[1]])
     }
 
+    /// It answers SCTP messages at a port, besides what it does anyway.
+    pub fn serving_sctp(mut self, port: u16) -> Self {
+        self.arguments.push(format!("--sctp-port={port}"));
+        self.port("sctp", port, "SCTP")
+    }
+
     /// Words after the image's own program.
     pub fn running_with(mut self, words: &[&str]) -> Self {
         self.arguments = words.iter().map(|word| (*word).to_owned()).collect();

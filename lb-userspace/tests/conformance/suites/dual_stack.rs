@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::granular::SCTP;
 use super::granular::checks::{self, Family::Secondary};
 use crate::case::{Case, Pod, all_ready};
-use crate::suite::Port::{ClusterIp, NotYet, Outside, Whole};
+use crate::suite::Port::{ClusterIp, Narrowed, Outside, Whole};
 use crate::suite::{Suite, Test, test};
-use crate::traffic::{Http, Udp};
+use crate::traffic::{Http, Sctp, Udp};
 
 pub fn suite() -> Suite {
     let mut tests = vec![
@@ -75,8 +75,9 @@ fn granular() -> [Test; 14] {
         ),
         test(
             "Granular Checks: Services Secondary IP Family [LinuxOnly] should function for pod-Service: sctp",
-            NotYet(SCTP, None),
-        ),
+            Narrowed(|case| checks::from_pod(case, Secondary, Sctp)),
+        )
+        .remark(SCTP),
         test(
             "Granular Checks: Services Secondary IP Family [LinuxOnly] should function for node-Service: http",
             ClusterIp(|case| checks::from_node(case, Secondary, Http)),

@@ -1,4 +1,4 @@
-//! The checks themselves, on one VIP of a dual-stack Service with two ports and three pods on different nodes.
+//! The checks themselves, on one VIP of a dual-stack Service with a port for each protocol and three pods on different nodes.
 
 use std::net::SocketAddr;
 
@@ -7,10 +7,12 @@ use lab::client::raw_get;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Pod, Service, all_ready};
-use crate::traffic::{Http, Protocol, Udp};
+use crate::traffic::{Http, Protocol, Sctp, Udp};
 
 const HTTP_PORT: u16 = 80;
 const UDP_PORT: u16 = 90;
+/// In the pods as well: SCTP is served where both ports are the same.
+const SCTP_PORT: u16 = 95;
 const TARGET: u16 = 8083;
 /// Of the hosts' own network; only one test at a time has each.
 const HOST_TARGETS: [u16; 2] = [11_080, 11_081];
@@ -40,6 +42,31 @@ impl Served {
         })
     }
 
+    /// The Service and its pods have an SCTP port too.
+    fn with_sctp(case: &Case<'_>, family: Family) -> Result<Served> {
+        let mut ports = ports(TARGET);
+        ports.push(
+            json!({ "name": "sctp", "port": SCTP_PORT, "targetPort": "sctp", "protocol": "SCTP" }),
+        );
+        let recipes = [1, 2, 3].map(|number| {
+            let pod = case.pod(&format!("netserver-{number}")).of("netserver");
+            pod.serving(TARGET).serving_sctp(SCTP_PORT)
+        });
+        Ok(Served {
+            family,
+            service: case.service("netserver", json!({ "ports": ports }))?,
+            pods: all_ready(recipes.into())?,
+        })
+    }
+
+    /// As upstream, with an SCTP port only where that is what is tested.
+    fn speaking(case: &Case<'_>, family: Family, protocol: Protocol) -> Result<Served> {
+        match protocol {
+            Sctp => Served::with_sctp(case, family),
+            Http | Udp => Served::start(case, family, json!({})),
+        }
+    }
+
     fn at(&self, protocol: Protocol) -> Vec<SocketAddr> {
         at(&self.service, self.family, protocol)
     }
@@ -50,7 +77,7 @@ impl Served {
 }
 
 pub fn from_pod(case: &Case<'_>, family: Family, protocol: Protocol) -> Result<()> {
-    let served = Served::start(case, family, json!({}))?;
+    let served = Served::speaking(case, family, protocol)?;
     let client = case.client()?;
     client.reaches(protocol, &served.at(protocol), &served.pods())
 }
@@ -62,7 +89,7 @@ pub fn from_node(case: &Case<'_>, family: Family, protocol: Protocol) -> Result<
 }
 
 pub fn from_endpoints(case: &Case<'_>, family: Family, protocol: Protocol) -> Result<()> {
-    let served = Served::start(case, family, json!({}))?;
+    let served = Served::speaking(case, family, protocol)?;
     let all = served.pods();
     all.iter()
         .try_for_each(|pod| pod.reaches(protocol, &served.at(protocol), &all))
@@ -129,20 +156,25 @@ pub fn host_network(case: &Case<'_>, family: Family) -> Result<()> {
 
 /// A Service with a TCP and a UDP port.
 fn service(case: &Case<'_>, name: &str, target: u16, more: Value) -> Result<Service> {
-    let mut spec = json!({ "ports": [
-        { "name": "http", "port": HTTP_PORT, "targetPort": target, "protocol": "TCP" },
-        { "name": "udp", "port": UDP_PORT, "targetPort": target, "protocol": "UDP" },
-    ]});
+    let mut spec = json!({ "ports": ports(target) });
     if let (Value::Object(spec), Value::Object(more)) = (&mut spec, more) {
         spec.extend(more);
     }
     case.service(name, spec)
 }
 
+fn ports(target: u16) -> Vec<Value> {
+    vec![
+        json!({ "name": "http", "port": HTTP_PORT, "targetPort": target, "protocol": "TCP" }),
+        json!({ "name": "udp", "port": UDP_PORT, "targetPort": target, "protocol": "UDP" }),
+    ]
+}
+
 fn at(service: &Service, family: Family, protocol: Protocol) -> Vec<SocketAddr> {
     let port = match protocol {
         Http => HTTP_PORT,
         Udp => UDP_PORT,
+        Sctp => SCTP_PORT,
     };
     match family {
         Family::Primary => service.primary(port),
