@@ -218,16 +218,15 @@ impl Stage {
     }
 
     /// Writes what differs and returns when to write again though nothing changes. Before the first list nothing is
-    /// written, before it is complete nothing that an earlier agent wrote is deleted (S-8).
+    /// written, and nothing is deleted that an earlier agent wrote of what can't be read (S-8).
     fn write(&mut self) -> Option<Instant> {
         if !self.index.is_synced() {
             return None;
         }
         let now = Instant::now();
-        let outcome = if self.index.is_complete() {
-            self.reconciler.reconcile(now)
-        } else {
-            self.reconciler.reconcile_known(now)
+        let outcome = match self.index.unread() {
+            Some(unread) => self.reconciler.reconcile_but(now, unread),
+            None => self.reconciler.reconcile_known(now),
         };
         let took = now.elapsed();
         if outcome.changed > 0 {

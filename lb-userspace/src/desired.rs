@@ -7,6 +7,7 @@
 mod adoptable;
 mod claims;
 mod ids;
+mod leftovers;
 mod place;
 mod placed;
 mod plan;
@@ -33,6 +34,7 @@ use placed::PlacedPorts;
 use pool::Pool;
 
 pub use adoptable::Contents;
+pub use leftovers::Leftovers;
 pub use plan::{SlotWrite, SlotWrites};
 pub use pool::GRACE;
 pub use problem::{Consequence, Exhausted, LeftOut, Problem, Resource};
@@ -142,10 +144,21 @@ impl Desired {
         self.writes.remove(&offset);
     }
 
-    /// All sources are complete: what nobody has adopted until now is to go.
-    pub fn adopt_no_more(&mut self) {
+    /// What of `rows` was there at the start and is to stay as it is, because these Services or slices of them can't be
+    /// read. Of one that has a place here nothing but its backends is not known.
+    pub fn leftovers(&self, rows: &Rows, unread: &BTreeSet<ObjectName>) -> Leftovers {
+        Leftovers::find(rows, unread, |service, id| {
+            let placed = self.wanted.contains_key(service);
+            (placed, self.names.contains_key(&id))
+        })
+    }
+
+    /// All sources are complete: what nobody has adopted until now is to go, those leftovers excepted.
+    pub fn adopt_no_more(&mut self, except: &Leftovers) {
         self.settled = true;
-        for (service_id, item) in mem::take(&mut self.adoptable).into_rest() {
+        let (rest, kept) = mem::take(&mut self.adoptable).into_rest(except);
+        self.adoptable = kept;
+        for (service_id, item) in rest {
             self.pool.retire(service_id, item);
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod index;
+pub mod unread;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use lb_common::addr::Protocol;
 
 pub use event::SourceEvent;
 pub use index::Index;
+pub use unread::{Concern, Unread};
 
 /// Namespace and name of an object. A copy shares the text: an object's name is kept by every stage.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -47,8 +47,9 @@ pub struct Reconciler<M> {
     desired: Desired,
     actual: Actual,
     backoff: Backoff,
-    /// The first complete reconcile compares every row; all others, the touched ones.
-    complete: bool,
+    /// The Services of which the rows that were there at the start are kept; none before the first reconcile of complete
+    /// sources. Where it changes every other row is compared; else, the touched ones.
+    kept: Option<BTreeSet<ObjectName>>,
     /// Something was written that the config does not count yet.
     unstamped: bool,
 }
@@ -90,7 +91,7 @@ impl<M: Maps> Reconciler<M> {
             desired,
             actual,
             backoff: Backoff::default(),
-            complete: false,
+            kept: None,
             unstamped: true,
         })
     }
@@ -103,10 +104,18 @@ impl<M: Maps> Reconciler<M> {
     /// Writes what differs. Must not be called before every source is complete: the first call deletes everything that is
     /// not desired.
     pub fn reconcile(&mut self, now: Instant) -> Outcome {
-        if !self.complete {
-            self.desired.adopt_no_more();
-            self.desired.touch_mut().add_all(&self.actual.rows);
-            self.complete = true;
+        self.reconcile_but(now, BTreeSet::new())
+    }
+
+    /// As [`Reconciler::reconcile`] where the sources can't read some Services, or slices of them: what was in the maps at
+    /// the start of these and they have not asked for is left alone.
+    pub fn reconcile_but(&mut self, now: Instant, unread: BTreeSet<ObjectName>) -> Outcome {
+        if self.kept.as_ref() != Some(&unread) {
+            let leftovers = self.desired.leftovers(&self.actual.rows, &unread);
+            self.desired.adopt_no_more(&leftovers);
+            let others = leftovers.others(&self.actual.rows);
+            self.desired.touch_mut().extend(others);
+            self.kept = Some(unread);
         }
         self.reconcile_known(now)
     }

@@ -8,6 +8,7 @@ pub mod manifests;
 pub mod observed;
 
 mod known;
+mod synced;
 
 pub use crate::model::SourceEvent;
 pub use observed::Observed;

@@ -36,7 +36,7 @@ impl Report {
         match event {
             SourceEvent::Service(..) => self.metrics.service_changed(),
             SourceEvent::EndpointSlice(..) => self.metrics.slice_changed(),
-            SourceEvent::Node(_) | SourceEvent::Synced { .. } | SourceEvent::Problems { .. } => {}
+            SourceEvent::Node(_) | SourceEvent::Synced(_) | SourceEvent::Problems { .. } => {}
         }
     }
 

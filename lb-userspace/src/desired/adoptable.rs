@@ -10,6 +10,7 @@ use lb_common::frontend::{Frontend, SlotRange};
 use lb_common::service::ServiceName;
 use tracing::warn;
 
+use super::leftovers::Leftovers;
 use super::pool::{Item, Pool};
 use super::rows::Rows;
 use super::table::Scope;
@@ -95,8 +96,33 @@ impl Adoptable {
         }
     }
 
-    /// Everything that nobody has adopted, with the service id that it belongs to.
-    pub fn into_rest(self) -> Vec<(u32, Item)> {
+    /// Everything that nobody has adopted, with the service id that it belongs to; and the leftovers `except`, which may be
+    /// adopted later.
+    pub fn into_rest(mut self, except: &Leftovers) -> (Vec<(u32, Item)>, Self) {
+        let kept = Self {
+            services: self
+                .services
+                .extract_if(|_, id| except.keep(*id, &Item::Service(*id)))
+                .collect(),
+            backends: self
+                .backends
+                .extract_if(|(id, _), (key, _)| except.keep(*id, &Item::Backend(*key)))
+                .collect(),
+            tables: self
+                .tables
+                .extract_if(|(id, ..), (offset, _)| {
+                    except.keep(*id, &Item::Slots(*offset..*offset))
+                })
+                .collect(),
+            rest: self
+                .rest
+                .extract_if(.., |(id, item)| except.keep(*id, item))
+                .collect(),
+        };
+        (self.into_items(), kept)
+    }
+
+    fn into_items(self) -> Vec<(u32, Item)> {
         let services = self
             .services
             .into_values()

@@ -31,13 +31,6 @@ pub struct Touched {
 }
 
 impl Touched {
-    /// Adds every key of some rows.
-    pub fn add_all(&mut self, rows: &Rows) {
-        self.frontends.extend(rows.frontends.keys());
-        self.backends.extend(rows.backends.keys());
-        self.services.extend(rows.services.keys());
-    }
-
     /// Adds other keys.
     pub fn extend(&mut self, other: Self) {
         self.frontends.extend(other.frontends);

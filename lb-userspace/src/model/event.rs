@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EndpointSlice, Node, ObjectName, Service};
+use super::{EndpointSlice, Node, ObjectName, Service, Unread};
 
 /// A change that a source has seen. A Service or slice that is not ours to serve is told as one that does not exist.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,11 +13,9 @@ pub enum SourceEvent {
     EndpointSlice(ObjectName, Option<Arc<EndpointSlice>>),
     /// The object of the node that the agent runs on is now this, or is gone.
     Node(Option<Arc<Node>>),
-    /// Everything that can be read has been told once (S-8).
-    Synced {
-        /// Everything that exists was among it. Otherwise this is said a second time, when it is so.
-        complete: bool,
-    },
+    /// Everything that can be read has been told once (S-8). What can't be read never was: said again each time that this is
+    /// less.
+    Synced(Unread),
     /// All that is wrong with an object, and no more than that: an empty list when nothing is wrong with it any more.
     Problems {
         /// The object, as in `Service default/backend` or `file web.yaml`.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{EndpointSlice, Node, ObjectName, Service, SourceEvent};
+use super::{EndpointSlice, Family, Node, ObjectName, Service, SourceEvent, Unread};
 use crate::few::Few;
 use crate::resolve::{ResolvedPort, resolve};
 
@@ -17,8 +17,8 @@ pub struct Index {
     slices: HashMap<ObjectName, Few<ObjectName, Arc<EndpointSlice>>>,
     /// The Service that a slice was last told to belong to.
     service_of: HashMap<ObjectName, ObjectName>,
-    synced: bool,
-    complete: bool,
+    /// What can't be read; none before everything else was told.
+    unread: Option<Unread>,
 }
 
 impl Index {
@@ -32,8 +32,7 @@ impl Index {
             services: BTreeMap::new(),
             slices: HashMap::new(),
             service_of: HashMap::new(),
-            synced: false,
-            complete: false,
+            unread: None,
         }
     }
 
@@ -44,14 +43,7 @@ impl Index {
             SourceEvent::Service(name, service) => self.put_service(name, service),
             SourceEvent::EndpointSlice(name, slice) => self.put_slice(name, slice),
             SourceEvent::Node(node) => self.put_node(node.as_deref()),
-            SourceEvent::Synced { complete } => {
-                self.synced = true;
-                if !complete || self.complete {
-                    return Vec::new();
-                }
-                self.complete = true;
-                self.services_without_slices()
-            }
+            SourceEvent::Synced(unread) => self.put_unread(unread),
             SourceEvent::Problems { .. } => Vec::new(),
         }
     }
@@ -70,13 +62,10 @@ impl Index {
         resolve(object, &slices, &self.node)
     }
 
-    /// As [`Index::resolve`]; none as long as the Service has no slice and the list is not complete: then it may have
-    /// slices all the same, and is told as changed once it is known.
+    /// As [`Index::resolve`]; none as long as slices of the Service may be unread and a family of its addresses has no
+    /// other: then it may have endpoints all the same, and is told as changed once it is known.
     pub fn resolve_known(&self, service: &ObjectName) -> Option<Vec<ResolvedPort>> {
-        let unknown = !self.complete
-            && self.services.contains_key(service)
-            && !self.slices.contains_key(service);
-        (!unknown).then(|| self.resolve(service))
+        (!self.is_unknown(service)).then(|| self.resolve(service))
     }
 
     /// Names of the Services that exist, sorted.
@@ -86,12 +75,17 @@ impl Index {
 
     /// Everything that can be read has been told once (S-8).
     pub fn is_synced(&self) -> bool {
-        self.synced
+        self.unread.is_some()
     }
 
-    /// Everything that exists has been told once: from now on what is not here does not exist (S-8).
-    pub fn is_complete(&self) -> bool {
-        self.complete
+    /// The Services that may be other than they are here, because they or slices of theirs can't be read: from now on any
+    /// other that is not here does not exist (S-8). None while that may be any Service.
+    pub fn unread(&self) -> Option<BTreeSet<ObjectName>> {
+        let unread = self.unread.as_ref().filter(|unread| !unread.anything)?;
+        // Slices that outlive their Service are nobody's.
+        let owners = unread.owners.iter();
+        let owners = owners.filter(|owner| self.services.contains_key(*owner));
+        Some(unread.services.iter().chain(owners).cloned().collect())
     }
 
     /// The node that resolution takes as its own.
@@ -99,12 +93,32 @@ impl Index {
         &self.node
     }
 
-    fn services_without_slices(&self) -> Vec<ObjectName> {
+    fn put_unread(&mut self, unread: Unread) -> Vec<ObjectName> {
         let names = self.services.keys();
-        names
-            .filter(|name| !self.slices.contains_key(name))
+        let mut unknown: Vec<_> = names
+            .filter(|name| self.is_unknown(name))
             .cloned()
-            .collect()
+            .collect();
+        self.unread = Some(unread);
+        unknown.retain(|name| !self.is_unknown(name));
+        unknown
+    }
+
+    fn is_unknown(&self, name: &ObjectName) -> bool {
+        let may_have_others = self
+            .unread
+            .as_ref()
+            .is_none_or(|unread| unread.anything || unread.owners.contains(name));
+        let Some(service) = self.services.get(name).filter(|_| may_have_others) else {
+            return false;
+        };
+        let slices = self.slices.get(name);
+        let has_slice = |family| {
+            let mut slices = slices.into_iter().flat_map(|slices| slices.values());
+            slices.any(|slice| slice.family == family)
+        };
+        let mut families = service.cluster_ips.iter().map(Family::of);
+        families.any(|family| !has_slice(family))
     }
 
     fn put_service(&mut self, name: ObjectName, service: Option<Arc<Service>>) -> Vec<ObjectName> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use node::node;
 pub use problem::Problem;
 pub use service::service;
-pub use slice::endpoint_slice;
+pub use slice::{endpoint_slice, owner};
 
 use lb_common::addr::Protocol;
 

@@ -25,6 +25,7 @@ use tokio::sync::mpsc::Sender;
 use tracing::{debug, info, warn};
 
 use super::observed::{NodeState, Observed, Trigger};
+use super::synced::Synced;
 use super::{Batch, SourceEvent};
 use crate::model::{EndpointSlice, Node, ObjectName, Service};
 use failure::Failure;
@@ -138,8 +139,8 @@ struct State<'a> {
     slices: Watched<EndpointSlice>,
     nodes: Watched<Node>,
     node: NodeWatch,
-    /// Whether everything was told, and all of it could be read: none before the first complete lists.
-    synced: Option<bool>,
+    /// Whether everything was told, and what of it can't be read.
+    synced: Synced,
     /// What each kind fails with at present.
     failing: HashMap<&'static str, &'static str>,
     observed: &'a Observed,
@@ -158,7 +159,7 @@ impl<'a> State<'a> {
             slices: Watched::default(),
             nodes: Watched::default(),
             node: NodeWatch::Unheard,
-            synced: None,
+            synced: Synced::default(),
             failing: HashMap::new(),
             observed,
             started: Timestamp::now(),
@@ -214,7 +215,7 @@ impl<'a> State<'a> {
     }
 
     /// Adds `Synced` to the batch that completes the first list of everything (S-8), and what caused the changes of slices.
-    /// Nobody knows of what an object speaks that could never be read: the list is complete when there is none such.
+    /// An object that could never be read is told of with it.
     fn told(&mut self, mut batch: Batch, causes: &HashMap<ObjectName, Timestamp>) -> Told {
         let trigger = |event: &SourceEvent| match event {
             SourceEvent::EndpointSlice(name, Some(slice)) => causes.get(name).map(|at| Trigger {
@@ -224,14 +225,13 @@ impl<'a> State<'a> {
             _ => None,
         };
         let triggers = batch.iter().filter_map(trigger).collect();
-        let complete = self.services.rejected() + self.slices.rejected() == 0;
         if self.services.is_complete()
             && self.slices.is_complete()
             && self.node != NodeWatch::Unheard
-            && (self.synced.is_none() || (self.synced == Some(false) && complete))
         {
-            self.synced = Some(complete);
-            batch.push(SourceEvent::Synced { complete });
+            let mut unread = self.services.unread();
+            unread.extend(self.slices.unread());
+            batch.extend(self.synced.tell(unread));
         }
         Told { batch, triggers }
     }

@@ -114,7 +114,8 @@ fn what_changes_nothing_concerns_nobody() {
     check(SourceEvent::EndpointSlice(name("unknown"), None), &[]);
     check(tell_slice(slice("t", "nobody", &[1])), &[]);
     check(SourceEvent::Node(None), &[]);
-    check(SourceEvent::Synced { complete: true }, &["b"]);
+    check(SourceEvent::Synced(Unread::default()), &["b"]);
+    check(SourceEvent::Synced(Unread::anything()), &[]);
 }
 
 #[test]
@@ -137,11 +138,11 @@ fn slices_may_be_told_before_their_service() {
 #[test]
 fn s_8_an_index_is_synced_and_complete_once_it_was_told_so() {
     let mut index = index();
-    assert_eq!((index.is_synced(), index.is_complete()), (false, false));
-    index.apply(SourceEvent::Synced { complete: false });
-    assert_eq!((index.is_synced(), index.is_complete()), (true, false));
-    index.apply(SourceEvent::Synced { complete: true });
-    assert_eq!((index.is_synced(), index.is_complete()), (true, true));
+    assert_eq!((index.is_synced(), index.unread()), (false, None));
+    index.apply(SourceEvent::Synced(Unread::anything()));
+    assert_eq!((index.is_synced(), index.unread()), (true, None));
+    index.apply(SourceEvent::Synced(Unread::default()));
+    assert_eq!((index.is_synced(), index.unread()), (true, Some([].into())));
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn s_8_a_service_without_slices_is_unknown_until_the_list_is_complete() {
     index.apply(tell_service(service("a", false)));
     index.apply(tell_service(service("b", false)));
     index.apply(tell_slice(slice("s", "a", &[1])));
-    index.apply(SourceEvent::Synced { complete: false });
+    index.apply(SourceEvent::Synced(Unread::anything()));
     let endpoints = |index: &Index, service| {
         let ports = index.resolve_known(&name(service))?;
         Some(ports.iter().map(|port| port.endpoints.len()).sum::<usize>())
@@ -159,9 +160,50 @@ fn s_8_a_service_without_slices_is_unknown_until_the_list_is_complete() {
     assert_eq!(endpoints(&index, "b"), None);
     assert_eq!(endpoints(&index, "gone"), Some(0));
 
-    let dirty = index.apply(SourceEvent::Synced { complete: true });
+    let dirty = index.apply(SourceEvent::Synced(Unread::default()));
     assert_eq!(dirty, [name("b")]);
     assert_eq!(endpoints(&index, "b"), Some(0));
+}
+
+#[test]
+fn s_8_what_cannot_be_read_leaves_unknown_only_whom_it_concerns() {
+    let mut index = Index::new(HERE);
+    let mut dual = Service::clone(&service("dual", false));
+    dual.cluster_ips
+        .push("fd00:96::10".parse().expect("address"));
+    for event in [
+        tell_service(service("a", false)),
+        tell_service(service("b", false)),
+        tell_service(service("some", false)),
+        tell_service(dual.into()),
+        tell_slice(slice("s", "some", &[1])),
+        tell_slice(slice("d", "dual", &[1])),
+    ] {
+        index.apply(event);
+    }
+    let unread = Unread {
+        services: [name("hidden")].into(),
+        owners: ["a", "some", "dual", "gone"].map(name).into(),
+        anything: false,
+    };
+    // Of `dual` only one family would have endpoints.
+    assert_eq!(
+        index.apply(SourceEvent::Synced(unread.clone())),
+        [name("b")]
+    );
+    let known = ["a", "b", "some", "dual", "gone", "hidden"]
+        .map(|service| index.resolve_known(&name(service)).is_some());
+    assert_eq!(known, [false, true, true, false, true, true]);
+    let concerned = ["a", "dual", "hidden", "some"].map(name).into();
+    assert_eq!(index.unread(), Some(concerned));
+
+    let unread = Unread {
+        owners: [name("dual")].into(),
+        ..unread
+    };
+    assert_eq!(index.apply(SourceEvent::Synced(unread)), [name("a")]);
+    index.apply(SourceEvent::Service(name("dual"), None));
+    assert_eq!(index.unread(), Some([name("hidden")].into()));
 }
 
 fn events() -> impl Strategy<Value = Vec<SourceEvent>> {
@@ -185,7 +227,7 @@ fn subject(event: &SourceEvent) -> String {
         SourceEvent::Service(name, _) => format!("Service {name}"),
         SourceEvent::EndpointSlice(name, _) => format!("EndpointSlice {name}"),
         SourceEvent::Node(_) => "Node".into(),
-        SourceEvent::Synced { .. } | SourceEvent::Problems { .. } => String::new(),
+        SourceEvent::Synced(_) | SourceEvent::Problems { .. } => String::new(),
     }
 }
 

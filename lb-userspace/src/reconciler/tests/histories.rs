@@ -3,7 +3,7 @@
 //!
 //! Proves S-1 to S-8 and S-20 to S-25 together; the tables beside `convert` and `resolve` prove them one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -13,7 +13,8 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::watched::Watched;
-use crate::model::{Index, ObjectName, SourceEvent};
+use crate::maps::Maps;
+use crate::model::{Concern, Index, ObjectName, SourceEvent, Unread};
 use crate::source::convert;
 
 const HERE: &str = "node-1";
@@ -45,6 +46,8 @@ enum Event {
     Wait(u64),
     /// Another agent starts, and sees so many objects before the list is complete.
     Restart(usize),
+    /// Another agent starts, and can't read these objects before it has written.
+    RestartBlind(BTreeSet<(Kind, &'static str)>),
 }
 
 /// A Service of any type, with or without labels that make it another's.
@@ -224,7 +227,15 @@ fn event() -> impl Strategy<Value = Event> {
         6 => Just(Event::Write),
         1 => (1..15_u64).prop_map(Event::Wait),
         1 => (0..6_usize).prop_map(Event::Restart),
+        1 => hidden().prop_map(Event::RestartBlind),
     ]
+}
+
+fn hidden() -> impl Strategy<Value = BTreeSet<(Kind, &'static str)>> {
+    let services = SERVICES.map(|name| (Kind::Service, name));
+    let slices = SLICES.map(|name| (Kind::Slice, name));
+    let objects = Vec::from_iter(services.into_iter().chain(slices));
+    prop::sample::subsequence(objects, 1..4).prop_map(BTreeSet::from_iter)
 }
 
 /// What a source would tell of an object.
@@ -279,13 +290,76 @@ impl Agent {
     fn hear_all(&mut self, objects: &Objects, before: usize) {
         for (i, ((kind, name), object)) in objects.iter().enumerate() {
             if i == before {
-                self.hear(SourceEvent::Synced { complete: false });
+                self.hear(SourceEvent::Synced(Unread::anything()));
                 self.world.reconcile_known();
             }
             self.hear(told(*kind, name, Some(object)));
         }
-        self.hear(SourceEvent::Synced { complete: true });
+        self.hear(SourceEvent::Synced(Unread::default()));
     }
+}
+
+/// Frontends of a Service's ports in the maps, by the Service's name.
+fn frontends(world: &Watched) -> BTreeMap<ObjectName, BTreeSet<String>> {
+    let maps = world.reconciler.maps();
+    let names: BTreeMap<u32, _> = maps.services().unwrap().into_iter().collect();
+    let mut found: BTreeMap<ObjectName, BTreeSet<String>> = BTreeMap::new();
+    for (at, row) in maps.frontends().unwrap() {
+        if let Some(name) = names.get(&row.service_id()) {
+            let service = ObjectName::new(name.namespace(), name.name());
+            found.entry(service).or_default().insert(at.to_string());
+        }
+    }
+    found
+}
+
+/// What of `objects` a source that can't read `hidden` would name.
+fn unread(objects: &Objects, hidden: &BTreeSet<(Kind, &'static str)>) -> Unread {
+    let hidden = objects.iter().filter(|(key, _)| hidden.contains(*key));
+    hidden
+        .map(|((kind, name), object)| match kind {
+            Kind::Service => Concern::Service(ObjectName::new("default", *name)),
+            _ => convert::owner("default", &object["metadata"]["labels"]),
+        })
+        .collect()
+}
+
+/// An agent that takes maps over and can't read `hidden` leaves the rest as if nothing had been there before it, and takes
+/// no frontend from whom it can't read.
+fn restart_blind(
+    world: Watched,
+    objects: &Objects,
+    hidden: &BTreeSet<(Kind, &'static str)>,
+) -> Agent {
+    let before = frontends(&world);
+    let unread = unread(objects, hidden);
+    let [agent, fresh] = [world.restart(), Watched::roomy()].map(|world| {
+        let mut agent = Agent::new(world);
+        for ((kind, name), object) in objects {
+            if !hidden.contains(&(*kind, *name)) {
+                agent.hear(told(*kind, name, Some(object)));
+            }
+        }
+        agent.hear(SourceEvent::Synced(unread.clone()));
+        let concerned = agent.index.unread().expect("all are named");
+        agent.world.reconcile_but(concerned);
+        agent
+    });
+    let (now, fresh) = (frontends(&agent.world), frontends(&fresh.world));
+    let taken: BTreeSet<&String> = fresh.values().flatten().collect();
+    for service in SERVICES.map(|name| ObjectName::new("default", name)) {
+        let of =
+            |all: &BTreeMap<_, BTreeSet<String>>| all.get(&service).cloned().unwrap_or_default();
+        let is_known = agent.index.resolve_known(&service).is_some();
+        if is_known && !unread.services.contains(&service) {
+            assert_eq!(of(&now), of(&fresh), "{service}");
+        } else {
+            let mut kept = of(&before);
+            kept.retain(|at| !taken.contains(at));
+            assert_eq!(of(&now), kept, "{service}");
+        }
+    }
+    agent
 }
 
 /// The maps after a history, and the objects at its end.
@@ -310,6 +384,10 @@ fn run(events: Vec<Event>) -> (Agent, Objects) {
             Event::Restart(before) => {
                 agent = Agent::new(agent.world.restart());
                 agent.hear_all(&objects, before);
+            }
+            Event::RestartBlind(hidden) => {
+                agent = restart_blind(agent.world, &objects, &hidden);
+                agent.hear_all(&objects, usize::MAX);
             }
         }
     }

@@ -107,6 +107,77 @@ fn s_8_before_the_list_is_complete_changes_are_written_and_what_nobody_defines_s
 }
 
 #[test]
+fn s_8_only_what_cannot_be_read_stays_as_it_was() {
+    let all = [
+        port("unread", &["10.96.0.1:80"], &["10.1.0.1:80"]),
+        port("partly", &["10.96.0.2:80"], &["10.1.0.2:80", "10.1.0.3:80"]),
+        port("stays", &["10.96.0.3:80"], &["10.1.0.4:80"]),
+        port("gone", &["10.96.0.4:80"], &["10.1.0.5:80"]),
+    ];
+    let mut world = Watched::roomy();
+    for port in all.clone() {
+        apply(&mut world, port);
+    }
+    world.reconcile();
+    let backends = |world: &Watched| {
+        let rows = world.reconciler.maps().backends().unwrap();
+        let mut all: Vec<_> = rows
+            .into_iter()
+            .map(|(id, row)| (row.socket().to_string(), id, row.epoch()))
+            .collect();
+        all.sort();
+        all
+    };
+    let before = backends(&world);
+    let frontends = |world: &Watched| {
+        let rows = world.reconciler.maps().frontends().unwrap();
+        let ports = rows.into_iter().filter(|(at, _)| !at.is_address_row());
+        let mut at: Vec<_> = ports.map(|(at, _)| at.to_string()).collect();
+        at.sort();
+        at
+    };
+    let frontends_before = frontends(&world);
+
+    let mut world = world.restart();
+    apply(
+        &mut world,
+        port("partly", &["10.96.0.2:80"], &["10.1.0.2:80"]),
+    );
+    apply(&mut world, all[2].clone());
+    let unread = ["unread", "partly"].map(service).into();
+    world.reconcile_but(unread);
+    assert_eq!(frontends(&world), frontends_before[..3]);
+    // What an unread slice names is not chosen any more; flows that go there go on.
+    assert_eq!(backends(&world), before[..4]);
+
+    // It is read, and is what it was.
+    apply(&mut world, all[0].clone());
+    world.reconcile_but([service("partly")].into());
+    assert_eq!(backends(&world), before[..4]);
+    apply(&mut world, all[1].clone());
+    world.reconcile();
+    assert_eq!(backends(&world), before[..4]);
+    assert_eq!(frontends(&world), frontends_before[..3]);
+}
+
+#[test]
+fn s_8_what_could_not_be_read_and_turns_out_gone_is_deleted() {
+    let mut world = Watched::roomy();
+    apply(
+        &mut world,
+        port("unread", &["10.96.0.1:80"], &["10.1.0.1:80"]),
+    );
+    world.reconcile();
+    let before = world.dump();
+    let mut world = world.restart();
+    assert_eq!(world.reconcile_but([service("unread")].into()).changed, 0);
+    assert_eq!(world.dump(), before);
+    world.reconcile();
+    assert_eq!(world.reconciler.maps().frontends().unwrap(), []);
+    assert_eq!(world.reconciler.maps().backends().unwrap(), []);
+}
+
+#[test]
 fn s_8_a_service_that_is_read_later_is_adopted_as_it_stands() {
     let mut world = Watched::roomy();
     let late = port("late", &["10.96.0.1:80"], &["10.1.0.1:80"]);

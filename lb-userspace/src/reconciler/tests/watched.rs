@@ -1,7 +1,7 @@
 //! A reconciler whose every write is replayed on a second set of maps and judged: after each one, whatever a packet can
 //! reach must be whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,11 @@ impl Watched {
         self.reconcile_by(Reconciler::reconcile)
     }
 
+    /// Reconciles when the sources can't read some Services or slices of them, and judges every write.
+    pub fn reconcile_but(&mut self, unread: BTreeSet<ObjectName>) -> Outcome {
+        self.reconcile_by(|reconciler, now| reconciler.reconcile_but(now, unread))
+    }
+
     /// Reconciles before the sources are complete, and judges every write.
     pub fn reconcile_known(&mut self) -> Outcome {
         self.reconcile_by(Reconciler::reconcile_known)
@@ -73,7 +78,7 @@ impl Watched {
 
     fn reconcile_by(
         &mut self,
-        reconcile: fn(&mut Reconciler<Memory>, Instant) -> Outcome,
+        reconcile: impl FnOnce(&mut Reconciler<Memory>, Instant) -> Outcome,
     ) -> Outcome {
         let outcome = reconcile(&mut self.reconciler, self.now);
         for op in self.reconciler.maps_mut().take_log() {

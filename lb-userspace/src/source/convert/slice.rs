@@ -4,14 +4,32 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1;
+use serde_json::Value;
 
 use super::{Converted, Problem, address, port_number, protocol};
-use crate::model::{Endpoint, EndpointPort, EndpointSlice, Family, ObjectName};
+use crate::model::{Concern, Endpoint, EndpointPort, EndpointSlice, Family, ObjectName};
 
 /// Label with the name of the Service that a slice belongs to (S-3).
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Label of the slices of headless Services (S-1).
 const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// What an EndpointSlice with these labels is about, of which nothing more can be read.
+pub fn owner(namespace: &str, labels: &Value) -> Concern {
+    match labels {
+        Value::Null => Concern::Nothing,
+        Value::Object(labels) if labels.contains_key(HEADLESS) => Concern::Nothing,
+        Value::Object(labels) => match labels.get(SERVICE_NAME) {
+            None => Concern::Nothing,
+            Some(Value::String(service)) if service.is_empty() => Concern::Nothing,
+            Some(Value::String(service)) => {
+                Concern::Slice(ObjectName::new(namespace, service.as_str()))
+            }
+            Some(_) => Concern::Unknown,
+        },
+        _ => Concern::Unknown,
+    }
+}
 
 /// Converts an EndpointSlice. `name` is where it is filed, for a manifest may leave the namespace out.
 pub fn endpoint_slice(name: &ObjectName, object: &v1::EndpointSlice) -> Converted<EndpointSlice> {

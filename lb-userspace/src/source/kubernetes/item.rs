@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::watched::ApiKind;
-use crate::model::ObjectName;
+use crate::model::{Concern, ObjectName};
 use crate::source::convert::Converted;
 
 /// An object, or why it could not be read.
@@ -21,6 +21,8 @@ pub(super) struct Item<T: ApiKind> {
     pub(super) version: Option<String>,
     /// The object, or the decoder's words.
     pub(super) object: Result<Read<T>, String>,
+    /// What the object is about if it can't be read.
+    pub(super) concern: Concern,
 }
 
 /// An object that was read.
@@ -55,11 +57,18 @@ impl<T: ApiKind> Item<T> {
             Ok(wire) => Ok(Self::of(wire)),
             Err(error) => {
                 let text = |field: &str| value["metadata"][field].as_str();
+                let name = ObjectName::new(
+                    text("namespace").unwrap_or_default(),
+                    text("name").unwrap_or_default(),
+                );
+                let nameless = name.namespace.is_empty() || name.name.is_empty();
                 Ok(Self {
-                    name: ObjectName::new(
-                        text("namespace").unwrap_or_default(),
-                        text("name").unwrap_or_default(),
-                    ),
+                    concern: if nameless {
+                        Concern::Unknown
+                    } else {
+                        T::concern(&name, value)
+                    },
+                    name,
                     version: text("resourceVersion").map(str::to_owned),
                     object: Err(error.to_string()),
                 })
@@ -82,6 +91,7 @@ impl<T: ApiKind> Item<T> {
             }),
             name,
             version,
+            concern: Concern::Nothing,
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::watched::TRIGGER_TIME;
 use super::*;
+use crate::model::Unread;
 
 /// A Service of the API as an item of a list, made of JSON as the API's are.
 fn item(value: Value) -> Item<Service> {
@@ -41,11 +42,19 @@ fn words(batch: &[SourceEvent]) -> Vec<String> {
                 "node {:?}",
                 node.as_ref().and_then(|node| node.zone.clone())
             ),
-            SourceEvent::Synced { complete: true } => "synced".into(),
-            SourceEvent::Synced { complete: false } => "synced in part".into(),
+            SourceEvent::Synced(unread) => synced(unread),
             SourceEvent::Problems { object, messages } => format!("!{object}: {}", messages.len()),
         })
         .collect()
+}
+
+/// What was said to be unread: Services, owners of slices with `/`, and `?` for anything.
+fn synced(unread: &Unread) -> String {
+    let services = unread.services.iter().map(|name| format!(" {}", name.name));
+    let owners = unread.owners.iter().map(|name| format!(" /{}", name.name));
+    let anything = unread.anything.then(|| " ?".to_owned());
+    let words = services.chain(owners).chain(anything);
+    ["synced".to_owned()].into_iter().chain(words).collect()
 }
 
 #[track_caller]
@@ -157,7 +166,7 @@ fn s_8_synced_waits_for_services_and_slices_but_not_for_a_node_that_cannot_be_li
 
 /// An earlier agent may have served it: what it left must not be deleted.
 #[test]
-fn s_8_a_first_list_with_an_object_that_cannot_be_read_is_not_complete() {
+fn s_8_a_first_list_with_a_service_that_cannot_be_read_names_it() {
     let observed = Observed::default();
     let mut state = State::new("one", &observed);
     check(&state.node(Event::List(vec![])).batch, &[]);
@@ -166,7 +175,7 @@ fn s_8_a_first_list_with_an_object_that_cannot_be_read_is_not_complete() {
         &state
             .service(Event::List(vec![s("a", 1), broken("b")]))
             .batch,
-        &["+a=10.96.0.1", "!Service shop/b: 1", "synced in part"],
+        &["+a=10.96.0.1", "!Service shop/b: 1", "synced b"],
     );
     check(
         &state.service(Event::Put(s("c", 3))).batch,
@@ -179,6 +188,82 @@ fn s_8_a_first_list_with_an_object_that_cannot_be_read_is_not_complete() {
     check(
         &state.service(Event::Put(broken("a"))).batch,
         &["!Service shop/a: 1"],
+    );
+}
+
+/// A slice of the first list that can't be read concerns the Service of its label, as far as that can be read.
+#[test]
+fn s_8_a_first_list_with_a_slice_that_cannot_be_read_names_its_owner() {
+    let slice = |name: &str, labels: Value| -> Item<EndpointSlice> {
+        let metadata = json!({"name": name, "namespace": "shop", "labels": labels});
+        serde_json::from_value(json!({"metadata": metadata, "endpoints": 7})).expect("an object")
+    };
+    let of = |service: &str| json!({"kubernetes.io/service-name": service});
+    let headless = json!({"kubernetes.io/service-name": "a", "service.kubernetes.io/headless": ""});
+    for (labels, words) in [
+        (of("a"), "synced /a"),
+        (of(""), "synced"),
+        (json!({}), "synced"),
+        (json!(null), "synced"),
+        (headless, "synced"),
+        (json!({"kubernetes.io/service-name": 5}), "synced ?"),
+        (json!(["a"]), "synced ?"),
+    ] {
+        let observed = Observed::default();
+        let mut state = State::new("one", &observed);
+        state.node(Event::List(vec![]));
+        state.slice(Event::List(vec![slice("a-1", labels)]));
+        check(&state.service(Event::List(vec![])).batch, &[words]);
+    }
+
+    let observed = Observed::default();
+    let mut state = State::new("one", &observed);
+    state.node(Event::List(vec![]));
+    state.service(Event::List(vec![]));
+    let first = vec![
+        slice("a-1", of("a")),
+        slice("a-2", of("a")),
+        slice("b-1", of("b")),
+    ];
+    let told = state.slice(Event::List(first)).batch;
+    assert_eq!(
+        words(&told).last().map(String::as_str),
+        Some("synced /a /b")
+    );
+    let mut last = |event| words(&state.slice(event).batch).pop();
+    assert_eq!(
+        last(Event::Delete(slice("a-1", of("a")))),
+        Some("!EndpointSlice shop/a-1: 0".into())
+    );
+    assert_eq!(
+        last(Event::Delete(slice("a-2", of("a")))),
+        Some("synced /b".into())
+    );
+    // One that is new can't have been served.
+    assert_eq!(
+        last(Event::Put(slice("c-1", of("c")))),
+        Some("!EndpointSlice shop/c-1: 1".into())
+    );
+    assert_eq!(
+        last(Event::List(vec![slice("c-1", of("c"))])),
+        Some("synced".into())
+    );
+}
+
+#[test]
+fn s_8_an_object_without_a_name_that_cannot_be_read_may_be_anything() {
+    let observed = Observed::default();
+    let mut state = State::new("one", &observed);
+    state.node(Event::List(vec![]));
+    state.slice(Event::List(vec![]));
+    let nameless = || item(json!({"metadata": {"namespace": "shop", "name": 5}}));
+    check(
+        &state.service(Event::List(vec![nameless()])).batch,
+        &["synced ?"],
+    );
+    check(
+        &state.service(Event::List(vec![broken("b")])).batch,
+        &["!Service shop/b: 1", "synced b"],
     );
 }
 

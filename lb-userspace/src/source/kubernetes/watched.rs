@@ -1,5 +1,6 @@
 //! One kind of object under watch: the API's objects become ours. Does no I/O; the reflector does the talking.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -7,11 +8,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::{core::v1, discovery};
 use kube::Resource;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tracing::warn;
 
 use super::item::{Item, Read};
 use super::wire::{NodeWire, ServiceWire, SliceWire};
-use crate::model::{EndpointSlice, Node, ObjectName, Service};
+use crate::model::{Concern, EndpointSlice, Node, ObjectName, Service, Unread};
 use crate::source::Batch;
 use crate::source::convert::{self, Converted};
 use crate::source::known::{Kind, Known, Told};
@@ -36,6 +38,9 @@ pub(super) trait ApiKind: Kind + Clone + Debug + Send + Sync + 'static {
 
     /// The rest.
     fn aside(object: &Self::Object) -> Self::Aside;
+
+    /// What an object is about that is none of this kind.
+    fn concern(name: &ObjectName, object: &Value) -> Concern;
 }
 
 impl ApiKind for Service {
@@ -48,6 +53,10 @@ impl ApiKind for Service {
     }
 
     fn aside(_: &v1::Service) {}
+
+    fn concern(name: &ObjectName, _: &Value) -> Concern {
+        Concern::Service(name.clone())
+    }
 }
 
 impl ApiKind for EndpointSlice {
@@ -63,6 +72,10 @@ impl ApiKind for EndpointSlice {
     fn aside(object: &discovery::v1::EndpointSlice) -> Option<Timestamp> {
         let annotations = object.metadata.annotations.as_ref()?;
         annotations.get(TRIGGER_TIME)?.parse().ok()
+    }
+
+    fn concern(name: &ObjectName, object: &Value) -> Concern {
+        convert::owner(&name.namespace, &object["metadata"]["labels"])
     }
 }
 
@@ -90,6 +103,10 @@ impl ApiKind for Node {
             NodeState::Eligible
         }
     }
+
+    fn concern(_: &ObjectName, _: &Value) -> Concern {
+        Concern::Nothing
+    }
 }
 
 /// What the watch of one kind has told so far.
@@ -97,6 +114,8 @@ impl ApiKind for Node {
 pub(super) struct Watched<T> {
     known: Known<T>,
     rejected: Rejected,
+    /// What those are about.
+    concerns: BTreeMap<ObjectName, Concern>,
     complete: bool,
 }
 
@@ -105,6 +124,7 @@ impl<T> Default for Watched<T> {
         Self {
             known: Known::default(),
             rejected: Rejected::default(),
+            concerns: BTreeMap::new(),
             complete: false,
         }
     }
@@ -114,6 +134,7 @@ impl<T: ApiKind> Watched<T> {
     /// Takes in a complete list, as the changes to what was known (S-8).
     pub(super) fn list(&mut self, items: Vec<Item<T>>) -> Batch {
         self.rejected.clear();
+        self.concerns.clear();
         let all = items
             .into_iter()
             .filter_map(|item| self.told(item))
@@ -133,6 +154,7 @@ impl<T: ApiKind> Watched<T> {
     /// Takes in that an object is gone.
     pub(super) fn delete(&mut self, item: Item<T>) -> Batch {
         self.rejected.set(&item.name, false);
+        self.concerns.remove(&item.name);
         self.known.remove(item.name)
     }
 
@@ -151,11 +173,26 @@ impl<T: ApiKind> Watched<T> {
         self.rejected.len()
     }
 
+    /// What can't be read at present.
+    pub(super) fn unread(&self) -> Unread {
+        self.concerns.values().cloned().collect()
+    }
+
     /// What is to be told of an object. Of one that can't be read what was known stays. None for one without a name that
     /// can't be read, which is reported at once.
     fn told(&mut self, item: Item<T>) -> Option<(ObjectName, Told<T>)> {
-        let Item { name, object, .. } = item;
+        let Item {
+            name,
+            object,
+            concern,
+            ..
+        } = item;
         self.rejected.set(&name, object.is_err());
+        if object.is_err() {
+            self.concerns.insert(name.clone(), concern);
+        } else {
+            self.concerns.remove(&name);
+        }
         let told = match object {
             Ok(Read { converted, .. }) => Told::new(&name, None, &converted),
             Err(error) if name.name.is_empty() => {

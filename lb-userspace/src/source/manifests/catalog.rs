@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::folder::{Files, Text, format_of};
 use super::parse::{Definition, Object, parse_file};
-use crate::model::{EndpointSlice, Node, ObjectName, Service};
+use crate::model::{EndpointSlice, Node, ObjectName, Service, Unread};
 use crate::source::convert::Converted;
 use crate::source::known::{Kind, Known, Told};
+use crate::source::synced::Synced;
 use crate::source::{Batch, SourceEvent};
 
 /// The manifests of a directory as they were read last.
@@ -23,8 +24,8 @@ pub(super) struct Catalog {
     /// Problems with files and the directory, as they were told.
     problems: BTreeMap<String, Vec<String>>,
     missing: bool,
-    /// What was told last: none before the first, and then whether it was complete.
-    synced: Option<bool>,
+    /// Whether everything was told, and what of it can't be read.
+    synced: Synced,
 }
 
 /// A file as it was read last.
@@ -36,6 +37,8 @@ struct File {
     /// What it defined before it broke, so long as it is broken: no accident with a file deletes an object.
     kept: Vec<Definition>,
     problems: Vec<String>,
+    /// What the definitions are about that do not parse.
+    unread: Unread,
 }
 
 impl Catalog {
@@ -50,12 +53,11 @@ impl Catalog {
             nodes: Known::default(),
             problems: BTreeMap::new(),
             missing: false,
-            synced: None,
+            synced: Synced::default(),
         }
     }
 
-    /// Takes in what was read of the directory and returns what changed by it; the first time, everything and `Synced`. A
-    /// list with a file that has always been broken is not complete: nobody knows what the file defines.
+    /// Takes in what was read of the directory and returns what changed by it; the first time, everything and `Synced`.
     pub(super) fn update(&mut self, read: io::Result<Files>) -> Batch {
         let mut problems = BTreeMap::new();
         self.missing = read.is_err();
@@ -82,10 +84,12 @@ impl Catalog {
         batch.extend(self.nodes.replace(winners.nodes));
         batch.extend(self.slices.replace(winners.slices));
         batch.extend(self.services.replace(winners.services));
-        let complete = self.files.values().all(|file| file.problems.is_empty());
-        if !self.missing && (self.synced.is_none() || (self.synced == Some(false) && complete)) {
-            self.synced = Some(complete);
-            batch.push(SourceEvent::Synced { complete });
+        if !self.missing {
+            let mut unread = Unread::default();
+            for file in self.files.values() {
+                unread.extend(file.unread.clone());
+            }
+            batch.extend(self.synced.tell(unread));
         }
         batch
     }
@@ -104,6 +108,7 @@ impl Catalog {
                     let file = self.files.entry(name.clone()).or_default();
                     file.text = None;
                     file.kept.append(&mut file.definitions);
+                    file.unread = Unread::anything();
                     file.problems = vec![format!(
                         "file {name} cannot be read: {reason}; correct it, until then what it said before stays in force"
                     )];
@@ -170,6 +175,7 @@ impl File {
                 format!("file {name}, {words}; correct it, until then nothing that the file defined before is removed")
             })
             .collect();
+        self.unread = parsed.unread;
         self.definitions = parsed.definitions;
         self.text = Some(text);
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tracing::debug;
 
 use super::document::{Document, Format, documents, parse};
-use crate::model::{EndpointSlice, Node, ObjectName, Service};
+use crate::model::{Concern, EndpointSlice, Node, ObjectName, Service, Unread};
 use crate::source::convert::{self, Converted, DEFAULT_NAMESPACE};
 
 /// What a file says.
@@ -18,6 +18,23 @@ pub(super) struct Parsed {
     pub(super) definitions: Vec<Definition>,
     /// Where it does not parse: a place in the file and the parser's words.
     pub(super) broken: Vec<String>,
+    /// What those are about.
+    pub(super) unread: Unread,
+}
+
+/// Why a definition does not parse, and what it is about.
+struct Broken {
+    words: String,
+    concern: Concern,
+}
+
+impl<W: Into<String>> From<W> for Broken {
+    fn from(words: W) -> Self {
+        Self {
+            words: words.into(),
+            concern: Concern::Unknown,
+        }
+    }
 }
 
 /// An object that a file defines.
@@ -54,8 +71,11 @@ pub(super) fn parse_file(format: Format, text: &str) -> Parsed {
     let mut parsed = Parsed::default();
     for (index, document) in documents(format, text).into_iter().enumerate() {
         let number = index + 1;
-        if let Err(words) = parse_document(format, document, number, &mut parsed) {
+        if let Err(Broken { words, concern }) =
+            parse_document(format, document, number, &mut parsed)
+        {
             parsed.broken.push(format!("document {number}: {words}"));
+            parsed.unread.add(concern);
         }
     }
     parsed
@@ -89,7 +109,7 @@ fn parse_document(
     document: Document<'_>,
     number: usize,
     parsed: &mut Parsed,
-) -> Result<(), String> {
+) -> Result<(), Broken> {
     let header: Header = parse(format, document)?;
     let (api_version, kind) = identity(&header)?;
     match (api_version, kind) {
@@ -97,7 +117,10 @@ fn parse_document(
         | ("discovery.k8s.io/v1", "EndpointSliceList") => {
             let list: List = parse(format, document)?;
             for (index, item) in list.items.into_iter().flatten().enumerate() {
-                if let Err(words) = parse_item(item, api_version, kind, number, parsed) {
+                if let Err(Broken { words, concern }) =
+                    parse_item(item, api_version, kind, number, parsed)
+                {
+                    parsed.unread.add(concern);
                     parsed.broken.push(format!(
                         "document {number}: item {} of the list: {words}",
                         index + 1
@@ -116,7 +139,7 @@ fn parse_item(
     list_kind: &str,
     number: usize,
     parsed: &mut Parsed,
-) -> Result<(), String> {
+) -> Result<(), Broken> {
     let item_kind = list_kind
         .strip_suffix("List")
         .filter(|kind| !kind.is_empty());
@@ -130,6 +153,18 @@ fn parse_item(
     define(&header, number, parsed, Decode::Value(item))
 }
 
+/// The labels of an object that does not parse.
+#[derive(Deserialize)]
+struct Labelled {
+    metadata: Labels,
+}
+
+#[derive(Deserialize)]
+struct Labels {
+    #[serde(default)]
+    labels: Value,
+}
+
 /// Where an object is decoded from: text, which knows its lines, or an item of a list.
 enum Decode<'a> {
     Text(Format, Document<'a>),
@@ -137,10 +172,18 @@ enum Decode<'a> {
 }
 
 impl Decode<'_> {
-    fn decode<T: DeserializeOwned>(self) -> Result<T, String> {
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
         match self {
-            Self::Text(format, document) => parse(format, document),
-            Self::Value(value) => serde_json::from_value(value).map_err(|error| error.to_string()),
+            Self::Text(format, document) => parse(*format, *document),
+            Self::Value(value) => T::deserialize(value).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The owner of a slice that does not parse.
+    fn owner(&self, namespace: &str) -> Concern {
+        match self.decode::<Labelled>() {
+            Ok(object) => convert::owner(namespace, &object.metadata.labels),
+            Err(_) => Concern::Unknown,
         }
     }
 }
@@ -150,23 +193,36 @@ fn define(
     document: usize,
     parsed: &mut Parsed,
     decode: Decode<'_>,
-) -> Result<(), String> {
+) -> Result<(), Broken> {
     let (api_version, kind) = identity(header)?;
     let (name, object) = match (api_version, kind) {
         ("v1", "Service") => {
             let name = namespaced(header)?;
-            let object = convert::service(&name, &decode.decode::<v1::Service>()?);
+            let broken = |words| Broken {
+                words,
+                concern: Concern::Service(name.clone()),
+            };
+            let object = decode.decode::<v1::Service>().map_err(broken)?;
+            let object = convert::service(&name, &object);
             (name, Object::Service(object))
         }
         ("discovery.k8s.io/v1", "EndpointSlice") => {
             let name = namespaced(header)?;
-            let object =
-                convert::endpoint_slice(&name, &decode.decode::<discovery::v1::EndpointSlice>()?);
+            let broken = |words| Broken {
+                words,
+                concern: decode.owner(&name.namespace),
+            };
+            let object = decode.decode::<discovery::v1::EndpointSlice>();
+            let object = convert::endpoint_slice(&name, &object.map_err(broken)?);
             (name, Object::EndpointSlice(object))
         }
         ("v1", "Node") => {
-            let node = convert::node(&decode.decode::<v1::Node>()?);
             let name = ObjectName::new("", object_name(header)?);
+            let broken = |words| Broken {
+                words,
+                concern: Concern::Nothing,
+            };
+            let node = convert::node(&decode.decode::<v1::Node>().map_err(broken)?);
             let object = Converted {
                 object: Some(Arc::new(node)),
                 problems: Vec::new(),

@@ -10,7 +10,7 @@ use lab::wait_until;
 use serde_json::{Value, json};
 
 use super::{SERVICES, SLICES};
-use crate::site::{PATIENCE, Site};
+use crate::site::{PATIENCE, RECOVERY, Site};
 
 /// Makes `name` unreadable in what is told of its kind, first in an event and then in a list, while others change.
 fn check(resource: &str, name: &str, place: &str, value: Value) -> Result<()> {
@@ -62,35 +62,50 @@ fn check(resource: &str, name: &str, place: &str, value: Value) -> Result<()> {
     })
 }
 
-/// Of the Service nothing is known but what an earlier agent wrote.
-#[test]
-fn s_8_an_agent_that_starts_deletes_nothing_of_a_service_that_it_cannot_read() -> Result<()> {
+/// Makes `name` unreadable while an agent starts: of `sick` nothing is known but what an earlier agent wrote. What has
+/// become of others while no agent was there is made up for all the same.
+fn check_start(resource: &str, name: &str, place: &str, value: Value) -> Result<()> {
     Site::test(ControlPlane::shared()?, |site| {
         let pods = [site.backend("one")?, site.backend("two")?];
         let sick = site.publish("sick", &[&pods[0]])?;
         let moving = site.publish("moving", &[&pods[0]])?;
+        let going = site.publish("going", &[&pods[0]])?;
         let (vigil, loads) = (site.vigil()?, site.load(&[&sick, &moving])?);
-        let edit = Edit::of_object(
-            site.objects.namespace(),
-            "sick",
-            "/spec/ports",
-            json!("eighty"),
-        );
+        let edit = Edit::of_object(site.objects.namespace(), name, place, value);
         let spell = site
             .weather
-            .during(Requests::of(SERVICES), Fault::Edit(edit));
+            .during(Requests::of(resource), Fault::Edit(edit));
         site.agent.kill()?;
+        site.objects.remove(&going)?;
+        let bare = site.objects.put_service("bare")?;
         site.agent.start()?;
+        site.wait_until_withdrawn(&going, RECOVERY)?;
+        site.wait_until_serves(&bare, &[], RECOVERY)?;
         site.move_to(&moving, &pods[1])?;
         loads.wait_for_more(100)?;
+        vigil.end()?.assert(&["going"], &["moving"], &["bare"]);
+
+        let vigil = site.vigil()?;
         drop(spell);
-        site.make_list_anew(SERVICES)?;
+        site.make_list_anew(resource)?;
         site.move_to(&sick, &pods[1])?;
         loads.stop_without_errors();
-        vigil.end()?.assert(&[], &["moving", "sick"], &[]);
+        vigil.end()?.assert(&[], &["sick"], &[]);
         site.keep(pods);
         Ok(())
     })
+}
+
+#[test]
+fn s_8_an_agent_that_starts_keeps_what_was_written_of_a_service_that_it_cannot_read_and_no_more()
+-> Result<()> {
+    check_start(SERVICES, "sick", "/spec/ports", json!("eighty"))
+}
+
+#[test]
+fn s_8_an_agent_that_starts_keeps_what_was_written_of_a_slice_that_it_cannot_read_and_no_more()
+-> Result<()> {
+    check_start(SLICES, "sick-ipv4", "/endpoints", json!(7))
 }
 
 #[test]

@@ -206,7 +206,7 @@ async fn one_object_that_cannot_be_read_costs_neither_the_list_nor_the_watch() {
         "+a=10.96.0.1",
         "!Service shop/b: 1",
         "+c=10.96.0.3",
-        "synced in part",
+        "synced b",
         "+d=10.96.0.4",
     ])
     .await;

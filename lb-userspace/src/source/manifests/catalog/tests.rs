@@ -78,8 +78,15 @@ fn words(event: &SourceEvent) -> String {
                 .and_then(|node| node.zone.clone())
                 .unwrap_or_default()
         ),
-        SourceEvent::Synced { complete: true } => "synced".into(),
-        SourceEvent::Synced { complete: false } => "synced but for broken files".into(),
+        SourceEvent::Synced(unread) if unread.is_nothing() => "synced".into(),
+        SourceEvent::Synced(unread) if unread.anything => "synced but for anything".into(),
+        SourceEvent::Synced(unread) => {
+            let names = |names: &BTreeSet<ObjectName>| {
+                Vec::from_iter(names.iter().map(ObjectName::to_string)).join(" ")
+            };
+            let (services, owners) = (names(&unread.services), names(&unread.owners));
+            format!("synced but for [{services}], slices of [{owners}]")
+        }
         SourceEvent::Problems { object, messages } => {
             format!("!{object}: {}", messages.join(" | "))
         }
@@ -176,17 +183,19 @@ fn a_file_that_breaks_keeps_what_it_said_until_it_goes() {
 }
 
 #[test]
-fn s_8_a_list_with_a_file_that_was_never_read_is_not_complete() {
-    for broken in [BROKEN, "UNREADABLE"] {
+fn s_8_a_first_list_says_what_was_never_read() {
+    let slice = slice("broken-1", "broken").replace("[{port: 80}]", "http");
+    for (broken, missing) in [
+        (BROKEN, "synced but for [default/broken], slices of []"),
+        (&*slice, "synced but for [], slices of [default/broken]"),
+        ("UNREADABLE", "synced but for anything"),
+        ("kind: [", "synced but for anything"),
+    ] {
         let mut fixture = Fixture::new();
         let a = service("a", 1);
         fixture.check(
             &[("a.yaml", &a), ("b.yaml", broken)],
-            &[
-                "!file b.yaml: ",
-                "+default/a",
-                "synced but for broken files",
-            ],
+            &["!file b.yaml: ", "+default/a", missing],
         );
         let c = service("c", 3);
         fixture.check(
@@ -211,9 +220,28 @@ fn s_8_removing_the_broken_file_completes_the_list() {
     let mut fixture = Fixture::new();
     fixture.check(
         &[("b.yaml", BROKEN)],
-        &["!file b.yaml: ", "synced but for broken files"],
+        &[
+            "!file b.yaml: ",
+            "synced but for [default/broken], slices of []",
+        ],
     );
     fixture.check(&[], &["!file b.yaml: ", "synced"]);
+}
+
+#[test]
+fn s_8_a_broken_definition_that_breaks_further_is_still_not_known() {
+    let mut fixture = Fixture::new();
+    let missing = "synced but for [default/broken], slices of []";
+    fixture.check(&[("b.yaml", BROKEN)], &["!file b.yaml: ", missing]);
+    fixture.check(&[("b.yaml", "kind: [")], &["!file b.yaml: "]);
+    fixture.check(&[("b.yaml", BROKEN)], &["!file b.yaml: "]);
+    fixture.check(&[], &["!file b.yaml: ", "synced"]);
+    let mut fixture = Fixture::new();
+    fixture.check(
+        &[("b.yaml", "kind: [")],
+        &["!file b.yaml: ", "synced but for anything"],
+    );
+    fixture.check(&[("b.yaml", BROKEN)], &["!file b.yaml: ", missing]);
 }
 
 #[test]
@@ -318,7 +346,7 @@ fn lists_hold_objects_and_a_broken_item_costs_itself_alone() {
             "!file all.json: file all.json, document 1: item 2 of the list: ",
             "+default/a",
             "+default/c",
-            "synced",
+            "synced but for [default/b], slices of []",
         ],
     );
     let plain = services
@@ -355,6 +383,9 @@ fn other_kinds_are_ignored_and_objects_without_an_identity_are_not() {
         ),
     ] {
         let expected = format!("!file a.yaml: file a.yaml, document 1: {words}; ");
-        Fixture::new().check(&[("a.yaml", &text)], &[&expected, "synced"]);
+        Fixture::new().check(
+            &[("a.yaml", &text)],
+            &[&expected, "synced but for anything"],
+        );
     }
 }
