@@ -310,7 +310,7 @@ fn vip_flags<D: Dataplane>(dp: &D, address: &D::Address) -> u32 {
 #[inline(always)]
 fn record<D: Dataplane>(dp: &D, flow: &mut Flow<D::Address>, seen: FlowState, now: u32) {
     let state = flow.state().with(seen);
-    if state != flow.state() || now.wrapping_sub(flow.last_seen()) >= dp.ticks_per_second() {
+    if state != flow.state() || age(dp, flow.last_seen(), now) >= dp.ticks_per_second() {
         flow.see(state, now);
         dp.flows().update(flow);
     }

@@ -50,6 +50,16 @@ on_both_families! {
         assert_eq!(dp.flows.entries.borrow().len(), 2);
     }
 
+    fn a_stamp_by_a_clock_that_is_ahead_is_left_as_it_is<A>() {
+        let (dp, _) = serving::<A>(Protocol::Tcp, 1);
+        answered(&dp, &segment(40_000, SYN), SYN | ACK);
+        let stamp = dp.now.get();
+        dp.now.set(stamp.wrapping_sub(1));
+        answered(&dp, &segment(40_000, ACK), ACK);
+        let flows = dp.flows.entries.borrow();
+        assert!(flows.values().all(|flow| flow.last_seen() == stamp), "{flows:?}");
+    }
+
     fn a_repeated_syn_goes_to_the_same_backend<A>() {
         let (dp, _) = serving::<A>(Protocol::Tcp, 3);
         let (first, _) = forwarded(&dp, &segment(40_000, SYN));
