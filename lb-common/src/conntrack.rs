@@ -336,6 +336,12 @@ impl<A: Address> Flow<A> {
         self.is_hairpin() && self.client_port == self.backend_port
     }
 
+    /// Sets the frontend's port to that of another flow.
+    #[inline(always)]
+    pub fn take_frontend_port(&mut self, flow: &Self) {
+        self.frontend_port = flow.frontend_port;
+    }
+
     /// Makes this the second flow that a hairpin needs: the same connection seen from the pod in its role as the backend, whose
     /// client, as it believes, is the frontend's address.
     ///
@@ -370,6 +376,9 @@ pub trait FlowTable<A: Address> {
     /// where it is not.
     #[must_use]
     fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool;
+    /// Sets the frontend's port of `into` to that of a packet's flow, and returns whether that is known. Cheaper than the whole.
+    #[must_use]
+    fn find_frontend_port(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool;
     /// Stores a flow so that it is found from both sides, replacing what either side knew. Never half a flow.
     fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull>;
     /// Writes the state and the stamp of a known flow where both sides find it. A side that was forgotten is stored again.

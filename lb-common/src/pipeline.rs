@@ -10,6 +10,7 @@ mod echo;
 mod failover;
 mod forward;
 mod fragments;
+mod hairpin;
 mod related;
 mod reply;
 mod select;
@@ -143,8 +144,10 @@ pub struct Room<A> {
     new: Flow<A>,
     /// Whether the flow that was found has to go for the one that begins: 0 or 1.
     displaces: u32,
-    /// The second flow of a hairpin.
+    /// The other flow of a hairpin.
     mirrored: Flow<A>,
+    /// What it is looked for by.
+    other_key: ConntrackKey<A>,
     /// What the record of a datagram's first fragment is looked for by.
     fragments_key: FragmentsKey<A>,
     /// The record.
@@ -170,6 +173,7 @@ impl<A: Address> Room<A> {
             new: Flow::empty(),
             displaces: 0,
             mirrored: Flow::empty(),
+            other_key: ConntrackKey::empty(),
             fragments_key: FragmentsKey::empty(),
             fragments: Fragments::empty(),
             is_first: 0,
@@ -316,14 +320,13 @@ fn record<D: Dataplane>(dp: &D, flow: &mut Flow<D::Address>, seen: FlowState, no
     }
 }
 
-/// Forgets the flow that was found, on both sides, and the second flow of a hairpin. A function of its own: it is called from
+/// Forgets the flow that was found, on both sides, and the other flow of a hairpin. A function of its own: it is called from
 /// several places and would be compiled into each.
 #[inline(never)]
 fn forget_known<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) {
     dp.flows().remove(&room.known);
     if room.known.is_hairpin() {
-        room.mirrored.mirror(&room.known);
-        dp.flows().remove(&room.mirrored);
+        hairpin::forget_other(dp, room);
     }
 }
 

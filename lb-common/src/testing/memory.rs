@@ -55,12 +55,34 @@ pub struct MemoryFlows<A> {
     pub capacity: usize,
 }
 
+impl<A: Address + Hash> MemoryFlows<A> {
+    /// A row that half a flow consists of: the other side's is not there or says something else, or it is none of its flow's own
+    /// two. None must ever be left.
+    pub fn half(&self) -> Option<(ConntrackKey<A>, Flow<A>)> {
+        let entries = self.entries.borrow();
+        let mut halves = entries.iter().filter(|(key, flow)| {
+            let own = [flow.from_client(), flow.from_backend()];
+            !own.contains(key) || own.iter().any(|side| entries.get(side) != Some(*flow))
+        });
+        halves.next().map(|(key, flow)| (*key, *flow))
+    }
+}
+
 impl<A: Address + Hash> FlowTable<A> for MemoryFlows<A> {
     fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
         let entries = self.entries.borrow();
         let found = entries.get(key);
         if let Some(flow) = found {
             *into = *flow;
+        }
+        found.is_some()
+    }
+
+    fn find_frontend_port(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
+        let entries = self.entries.borrow();
+        let found = entries.get(key);
+        if let Some(flow) = found {
+            into.take_frontend_port(flow);
         }
         found.is_some()
     }

@@ -139,7 +139,7 @@ impl<A: Parse + Numbered + Hash> Traffic<A> {
             9..11 => from_backend(error(at_backend, random)),
             11..13 => from_client(error(&at_client.reversed(), random)),
             // Where a pod speaks to itself, the device that it left by is the one that it arrives by.
-            13 => from_backend(at_backend.clone()),
+            13 => from_backend(with_flags(at_backend, random)),
             _ => {
                 let from_pod = random.one_in(2);
                 let whole = if from_pod {

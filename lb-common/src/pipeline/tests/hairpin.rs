@@ -105,6 +105,41 @@ on_both_families! {
         assert_no_half_flow(&dp);
     }
 
+    // Packets between the pod's own ends are of the second flow where its client's port is their source.
+    fn a_hairpin_is_forgotten_whole_whichever_of_its_flows_is_found_s42<A>() {
+        let there = |flags| Frame::new(A::pod(1), A::pod(1), L4::tcp(40_000, 8080, flags));
+        let back = |flags| Frame::new(A::pod(1), A::pod(1), L4::tcp(8080, 40_000, flags));
+        for between in [there, back] {
+            let (dp, _) = serving::<A>(Protocol::Tcp, 1);
+            send(&dp, &to_itself::<A>(L4::tcp(40_000, 80, ACK)));
+            assert_eq!(receive(&dp, &between(RST)).reason, Reason::Reply);
+            assert_eq!(receive(&dp, &between(SYN | ACK)).reason, Reason::NotForService);
+            assert!(dp.flows.entries.borrow().is_empty(), "{:?}", dp.flows.entries.borrow());
+        }
+    }
+
+    fn a_segment_that_opens_on_the_second_flow_forgets_the_hairpin_whole_s42<A>() {
+        let (dp, _) = serving::<A>(Protocol::Tcp, 1);
+        send(&dp, &to_itself::<A>(L4::tcp(40_000, 80, ACK)));
+        let answer = |flags| Frame::new(A::pod(1), A::vip(10), L4::tcp(8080, 40_000, flags));
+        assert_eq!(send(&dp, &answer(RST)).reason, Reason::Forward);
+        assert_eq!(send(&dp, &answer(SYN)).reason, Reason::UnknownPort);
+        assert!(dp.flows.entries.borrow().is_empty(), "{:?}", dp.flows.entries.borrow());
+    }
+
+    fn a_second_flow_that_has_to_go_takes_the_first_along_s42<A>() {
+        let (mut dp, _) = serving::<A>(Protocol::Tcp, 1);
+        dp.serve(SERVICE + 1, A::vip(11), 80, Protocol::Tcp, &[(A::pod(1), 40_000)]);
+        round_trip(&dp, &to_itself::<A>(L4::tcp(40_000, 80, SYN)), SYN | ACK);
+        // The same ends of the pod, which the first connection used, the other way round.
+        let other = Frame::<A>::new(A::pod(1), A::vip(11), L4::tcp(8080, 80, SYN));
+        assert_eq!(send(&dp, &other).reason, Reason::TupleClash);
+        receive(&dp, &Frame::new(A::pod(1), A::pod(1), L4::tcp(40_000, 8080, RST)));
+        assert_eq!(forwarded(&dp, &other), (A::pod(1), Reason::NewFlow));
+        assert_eq!(dp.flows.entries.borrow().len(), 4);
+        assert_no_half_flow(&dp);
+    }
+
     fn a_table_with_room_for_half_a_hairpin_drops_and_keeps_nothing_s42<A>() {
         let (mut dp, _) = serving::<A>(Protocol::Tcp, 1);
         for capacity in 0..4 {
