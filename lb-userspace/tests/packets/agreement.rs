@@ -1,5 +1,5 @@
 //! The loaded programs and the pipeline over maps in memory make the same of the same octets, packet after packet: the same
-//! verdict, the same octets, the same rows in every map.
+//! verdict, the same octets, the same rows in every map, and never half a flow.
 //!
 //! Packets follow from each other, and half of them are changed in ways that no sender would. Everything comes from a seed.
 //! `cargo xtask fuzz agreement` runs as many as one likes.

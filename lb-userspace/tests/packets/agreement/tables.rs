@@ -135,6 +135,12 @@ impl<A: Family> Tables<A> {
             || self.held.len() > MAX_HELD
     }
 
+    /// A flow that is found from one side alone, in words; none may be.
+    pub fn half_flow(dp: &MemoryDataplane<A>) -> Option<String> {
+        let half = dp.flows.half();
+        half.map(|(key, row)| format!("half a flow is known:\n  {key:?}\n    {row:?}"))
+    }
+
     /// What differs between the kernel's rows and those in memory, in words; stamps may by less than `tolerance` ticks.
     pub fn differences(kernel: &Self, memory: &Self, tolerance: u32) -> Option<String> {
         let texts = [

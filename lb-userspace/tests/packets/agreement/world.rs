@@ -182,7 +182,7 @@ impl World {
         self.loaded.fill(&self.v6.populated.dp)
     }
 
-    /// What both sides know, or how it differs, in words.
+    /// What both sides know, or how it differs or is not whole, in words.
     ///
     /// # Errors
     /// If a map can't be read.
@@ -197,6 +197,9 @@ impl World {
         let differences = [
             Tables::differences(&v4, &memory.v4, TOLERANCE),
             Tables::differences(&v6, &memory.v6, TOLERANCE),
+            // Where the two are the same, in the kernel's maps as well.
+            Tables::half_flow(&self.v4.populated.dp),
+            Tables::half_flow(&self.v6.populated.dp),
         ];
         let texts: Vec<String> = differences.into_iter().flatten().collect();
         Ok(if texts.is_empty() {
