@@ -12,6 +12,8 @@ pub mod sctp;
 mod transport;
 pub mod unreachable;
 
+use core::num::NonZeroU16;
+
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::checksum;
 use crate::conntrack::Tuple;
@@ -156,10 +158,27 @@ impl Fragment {
 }
 
 /// The flags of a TCP header.
+///
+/// They are never 0 as a number, so that an `Option` of them is one number as well: of an `Option` with a place for the value
+/// beside its tag the compiler may copy a value that was never written, which kernels before 6.3 refuse.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TcpFlags(pub u8);
+pub struct TcpFlags(NonZeroU16);
 
 impl TcpFlags {
+    /// The octet of a TCP header that has them.
+    #[inline(always)]
+    pub const fn new(flags: u8) -> Self {
+        match NonZeroU16::new(0x100 | flags as u16) {
+            Some(flags) => Self(flags),
+            None => unreachable!(),
+        }
+    }
+
+    #[inline(always)]
+    const fn octet(self) -> u8 {
+        self.0.get() as u8
+    }
+
     /// FIN.
     pub const FIN: u8 = 0x01;
     /// SYN.
@@ -172,25 +191,25 @@ impl TcpFlags {
     /// Whether the sender has finished.
     #[inline(always)]
     pub const fn fin(self) -> bool {
-        self.0 & Self::FIN != 0
+        self.octet() & Self::FIN != 0
     }
 
     /// Whether the connection is reset.
     #[inline(always)]
     pub const fn rst(self) -> bool {
-        self.0 & Self::RST != 0
+        self.octet() & Self::RST != 0
     }
 
     /// Whether this segment opens a connection: SYN without ACK or RST.
     #[inline(always)]
     pub const fn opens(self) -> bool {
-        self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
+        self.octet() & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
     }
 
     /// Whether this segment accepts a connection: SYN and ACK without RST.
     #[inline(always)]
     pub const fn accepts(self) -> bool {
-        self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN | Self::ACK
+        self.octet() & (Self::SYN | Self::ACK | Self::RST) == Self::SYN | Self::ACK
     }
 }
 

@@ -92,7 +92,7 @@ fn hold<A: FamilyMaps>(skb: Skb) -> Option<()> {
     // SAFETY: this run's scratch; the room is the one that the packet was decided on with.
     let (held, room) = unsafe { (scratch::held(scratch), scratch::room::<A>(scratch)) };
     // SAFETY: the memory is a Held, whose octets have this room.
-    let len = unsafe { skb.copy_whole((*held).octets().cast_mut(), HELD_OCTETS as u32) }?;
+    let len = unsafe { skb.copy_whole::<HELD_OCTETS>((*held).octets().cast_mut()) }?;
     // SAFETY: nobody else uses it.
     unsafe { (*held).set_len(len) };
     // SAFETY: as above.
@@ -134,7 +134,7 @@ fn put_back<A: FamilyMaps>(skb: Skb, direction: u32) -> i32 {
         // SAFETY: the entry's memory stays a Held as long as this program runs.
         let (octets, len) = unsafe { ((*frame).octets(), (*frame).len()) };
         // SAFETY: a Held has room for as many octets; all of them are defined.
-        if unsafe { skb.replace_whole(octets, len, HELD_OCTETS as u32) }.is_some() {
+        if unsafe { skb.replace_whole::<HELD_OCTETS>(octets, len) }.is_some() {
             let _ = skb.put_back(received);
         }
         let _ = A::held().remove(&*key);

@@ -152,17 +152,19 @@ impl Skb {
         })
     }
 
-    /// Copies the whole packet behind `into`, and returns its length in octets, or nothing where it is longer than `most`.
+    /// Copies the whole packet behind `into`, and returns its length in octets, or nothing where it is longer than `MOST`, a
+    /// power of two.
     ///
     /// # Safety
     ///
-    /// `into` has room for `most` octets.
+    /// `into` has room for `MOST` octets.
     #[inline(always)]
-    pub(crate) unsafe fn copy_whole(self, into: *mut u8, most: u32) -> Option<u32> {
+    pub(crate) unsafe fn copy_whole<const MOST: usize>(self, into: *mut u8) -> Option<u32> {
         let len = core::hint::black_box(self.len());
-        if len == 0 || len > most {
+        if len == 0 || len > MOST as u32 {
             return None;
         }
+        let len = verifier::within::<MOST>(len as usize) as u32;
         // SAFETY: the context is valid, there is room for `len` octets by the caller's promise.
         done(unsafe { helpers::bpf_skb_load_bytes(self.0.cast(), 0, into.cast(), len) })?;
         Some(len)
@@ -172,15 +174,20 @@ impl Skb {
     ///
     /// # Safety
     ///
-    /// `octets` are as many, and at most `most`.
+    /// There are as many `octets`, and at most `MOST`, a power of two.
     #[inline(always)]
-    pub(crate) unsafe fn replace_whole(self, octets: *const u8, len: u32, most: u32) -> Option<()> {
+    pub(crate) unsafe fn replace_whole<const MOST: usize>(
+        self,
+        octets: *const u8,
+        len: u32,
+    ) -> Option<()> {
         // Where the device has summed up the packet, the sum follows.
         const BPF_F_RECOMPUTE_CSUM: u64 = 1;
         let len = core::hint::black_box(len);
-        if len == 0 || len > most {
+        if len == 0 || len > MOST as u32 {
             return None;
         }
+        let len = verifier::within::<MOST>(len as usize) as u32;
         // SAFETY: the context is valid; the helper checks the length.
         done(unsafe { helpers::bpf_skb_change_tail(self.0, len, 0) })?;
         // SAFETY: the context is valid, the octets are there by the caller's promise; the helper checks the length.

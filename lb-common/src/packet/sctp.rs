@@ -61,7 +61,7 @@ impl ChunkType {
         // All types above have the meaning of the fifteenth, which is none.
         let chunk = if self.0 < 15 { self.0 } else { 15 };
         let meaning = (MEANINGS >> (4 * chunk)) as u8 & 0xf;
-        TcpFlags((meaning & !NOTHING) | ((meaning & NOTHING) << 1))
+        TcpFlags::new((meaning & !NOTHING) | ((meaning & NOTHING) << 1))
     }
 }
 

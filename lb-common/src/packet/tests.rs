@@ -31,7 +31,7 @@ fn described<A: Family>(frame: &Frame<A>) -> Packet<A> {
     });
     let transport = match (&frame.l4, frame.l4.ports()) {
         _ if fragment.offset != 0 => Transport::Fragment,
-        (L4::Tcp { flags, .. }, Some(both)) => Transport::Tcp(ports(both), TcpFlags(*flags)),
+        (L4::Tcp { flags, .. }, Some(both)) => Transport::Tcp(ports(both), TcpFlags::new(*flags)),
         (L4::Udp { .. }, Some(both)) => Transport::Udp(ports(both)),
         (L4::Sctp { chunk, .. }, Some(both)) => {
             Transport::Sctp(ports(both), sctp::ChunkType(*chunk).as_tcp())
@@ -152,7 +152,7 @@ fn a_syn_without_reset_opens_a_connection_or_accepts_it_with_ack() {
     for flags in 0..=u8::MAX {
         let [fin, syn, rst, ack] =
             [TcpFlags::FIN, TcpFlags::SYN, TcpFlags::RST, TcpFlags::ACK].map(|f| flags & f != 0);
-        let read = TcpFlags(flags);
+        let read = TcpFlags::new(flags);
         assert_eq!(read.opens(), syn && !ack && !rst, "{flags:#x}");
         assert_eq!(read.accepts(), syn && ack && !rst, "{flags:#x}");
         assert_eq!((read.fin(), read.rst()), (fin, rst), "{flags:#x}");
@@ -170,6 +170,6 @@ fn an_sctp_chunk_means_what_a_tcp_segment_of_the_same_purpose_does() {
             _ => TcpFlags::ACK,
         };
         let read = sctp::ChunkType(chunk).as_tcp();
-        assert_eq!(read, TcpFlags(expected), "{chunk}");
+        assert_eq!(read, TcpFlags::new(expected), "{chunk}");
     }
 }

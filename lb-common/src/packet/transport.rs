@@ -29,7 +29,7 @@ pub(super) fn parse<A: Parse>(
             if (l4_len != 0 && l4_len < TCP) || rest[0] >> 4 < 5 {
                 return Err(Malformed);
             }
-            Ok(Transport::Tcp(ports, TcpFlags(rest[1])))
+            Ok(Transport::Tcp(ports, TcpFlags::new(rest[1])))
         }
         UDP_NUMBER => {
             let ports = ports(octets, l4)?;

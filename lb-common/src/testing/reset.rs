@@ -9,7 +9,9 @@ impl<A: Parse> Frame<A> {
     /// unreachable for the rest.
     pub fn refusal(&self) -> Vec<u8> {
         match self.l4 {
-            L4::Tcp { flags, .. } if A::OCTETS == 16 && TcpFlags(flags).opens() => self.reset(),
+            L4::Tcp { flags, .. } if A::OCTETS == 16 && TcpFlags::new(flags).opens() => {
+                self.reset()
+            }
             _ => self.port_unreachable(),
         }
     }
