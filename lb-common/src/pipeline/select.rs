@@ -1,7 +1,7 @@
 //! The first packet of a flow: frontend → slot → backend, and a new entry.
 
 use super::forward::towards_backend;
-use super::{Dataplane, Room, Verdict, affinity, ending, failover, forget_known, is_idle};
+use super::{Dataplane, Room, Verdict, affinity, ending, failover, forget_known, hairpin, is_idle};
 use crate::addr::Address;
 use crate::backend::Backend;
 use crate::conntrack::{Chosen, Flow, FlowState, FlowTable};
@@ -182,11 +182,13 @@ fn enter<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Re
     if matches!(first.flags, Some(flags) if flags.rst()) {
         return Ok(());
     }
+    if room.new.is_hairpin() && !hairpin::other_is_free(dp, room) {
+        return Err(Reason::TupleClash);
+    }
     if dp.flows().insert(&room.new).is_err() {
         return Err(Reason::FlowTableFull);
     }
     if room.new.is_hairpin() {
-        room.mirrored.mirror(&room.new);
         if dp.flows().insert(&room.mirrored).is_err() {
             dp.flows().remove(&room.new);
             return Err(Reason::FlowTableFull);

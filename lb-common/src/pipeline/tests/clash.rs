@@ -54,6 +54,20 @@ on_both_families! {
         assert_answer_comes_back(&dp, &first, A::pod(1));
     }
 
+    // The second flow of the pod would be found by what it sends to that backend.
+    fn a_pod_that_speaks_from_its_own_port_does_not_reach_itself_from_the_port_it_speaks_to<A>() {
+        let mut dp = MemoryDataplane::new();
+        dp.serve(1, A::vip(10), 40_000, Protocol::Tcp, &[(A::pod(2), 9_000)]);
+        dp.serve(2, A::vip(10), 80, Protocol::Tcp, &[(A::pod(1), 8_080)]);
+        let elsewhere = Frame::new(A::pod(1), A::vip(10), L4::tcp(8_080, 40_000, SYN));
+        forwarded(&dp, &elsewhere);
+        let to_itself = Frame::new(A::pod(1), A::vip(10), L4::tcp(40_000, 80, SYN));
+        let verdict = send(&dp, &to_itself);
+        assert_eq!((verdict.action, verdict.reason), (Action::Drop, Reason::TupleClash));
+        assert_no_half_flow(&dp);
+        assert_eq!(forwarded(&dp, &elsewhere), (A::pod(2), Reason::Forward));
+    }
+
     fn a_closed_connection_leaves_its_tuple_to_another_frontend<A>() {
         let dp = two_frontends::<A>(Protocol::Tcp, 1);
         answered(&dp, &to_vip(10, L4::tcp(40_000, 80, SYN)), RST | ACK);
