@@ -188,11 +188,9 @@ fn enter<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Re
     if dp.flows().insert(&room.new).is_err() {
         return Err(Reason::FlowTableFull);
     }
-    if room.new.is_hairpin() {
-        if dp.flows().insert(&room.mirrored).is_err() {
-            dp.flows().remove(&room.new);
-            return Err(Reason::FlowTableFull);
-        }
+    if room.new.is_hairpin() && dp.flows().insert(&room.mirrored).is_err() {
+        dp.flows().remove(&room.new);
+        return Err(Reason::FlowTableFull);
     }
     Ok(())
 }
