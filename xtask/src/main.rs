@@ -4,6 +4,8 @@ mod bench;
 mod build_ebpf;
 mod ci;
 mod cluster;
+#[cfg(test)]
+mod comparison;
 mod demo;
 mod fuzz;
 mod kernels;
