@@ -114,15 +114,11 @@ const SELECTIONS: [Selection; 3] = [
             ),
             (
                 "host_clients::pods::where_all_sockets_are_served_a_pods_packets_need_no_translation",
-                Nothing,
+                Cookie,
             ),
             (
                 "restart::an_agent_that_is_asked_to_end_leaves_the_data_plane",
                 Nothing,
-            ),
-            (
-                "clsact::a_change_from_filters_to_links_and_back_costs_no_packet::routed",
-                Tcx,
             ),
             (
                 "commands::cleanup_takes_away_filters_and_everything_else",
