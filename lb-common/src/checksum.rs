@@ -34,6 +34,13 @@ pub fn word(octets: [u8; 2]) -> u32 {
     u16::from_ne_bytes(octets) as u32
 }
 
+/// The sum of two 16-bit words of a packet.
+#[inline(always)]
+pub fn words(octets: [u8; 4]) -> u32 {
+    let [a, b, c, d] = octets;
+    word([a, b]) + word([c, d])
+}
+
 /// The unfolded sum of a transport segment's pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1). `len` is the
 /// segment's length in octets.
 #[inline(always)]

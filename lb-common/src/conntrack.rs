@@ -65,6 +65,7 @@ impl<A: Address> ConntrackKey<A> {
     /// Makes this the key of a packet from a flow's client. Field by field, so that nothing goes over the stack.
     #[inline(always)]
     pub fn set_from_client(&mut self, flow: &Flow<A>) {
+        self.client_port = flow.client_port;
         self.peer = flow.frontend;
         self.peer_port = flow.frontend_port;
         self.set_client(flow, Direction::FromClient);
@@ -73,6 +74,7 @@ impl<A: Address> ConntrackKey<A> {
     /// Makes this the key of a packet from a flow's backend, as above.
     #[inline(always)]
     pub fn set_from_backend(&mut self, flow: &Flow<A>) {
+        self.client_port = flow.source_port;
         self.peer = flow.backend;
         self.peer_port = flow.backend_port;
         self.set_client(flow, Direction::FromBackend);
@@ -81,7 +83,6 @@ impl<A: Address> ConntrackKey<A> {
     #[inline(always)]
     fn set_client(&mut self, flow: &Flow<A>, direction: Direction) {
         self.client = flow.client;
-        self.client_port = flow.client_port;
         self.protocol = flow.protocol;
         self.direction = direction as u8;
         self.reserved = [0; 2];
@@ -140,6 +141,8 @@ map_type! {
         backend_port: u16,
         protocol: u8,
         state: u8,
+        source_port: u16,
+        reserved: u16,
         backend_id: u32,
         service_id: u32,
         epoch: u32,
@@ -182,6 +185,8 @@ impl<A: Address> Flow<A> {
             backend_port: 0,
             protocol: 0,
             state: 0,
+            source_port: 0,
+            reserved: 0,
             backend_id: 0,
             service_id: 0,
             epoch: 0,
@@ -199,13 +204,16 @@ impl<A: Address> Flow<A> {
         self.frontend_port = first.peer_port;
         self.protocol = first.protocol;
         self.state = state.bits();
+        self.source_port = first.client_port;
+        self.reserved = 0;
         self.last_seen = now;
         self.previous_id = 0;
     }
 
-    /// Sets the backend.
+    /// Sets the backend, which sees the client at its own port.
     #[inline(always)]
     pub fn give_to(&mut self, chosen: &Chosen<A>) {
+        self.source_port = self.client_port;
         self.backend = chosen.endpoint.address;
         self.backend_port = chosen.endpoint.port.get();
         self.backend_id = chosen.id;
@@ -220,6 +228,33 @@ impl<A: Address> Flow<A> {
             address: self.client,
             port: Port::new(self.client_port),
         }
+    }
+
+    /// The client's port as the backend sees it: its own, unless that already speaks to the backend through another frontend.
+    #[inline(always)]
+    pub fn source_port(&self) -> Port {
+        Port::new(self.source_port)
+    }
+
+    /// The client's end as the backend sees it.
+    #[inline(always)]
+    pub fn client_at_backend(&self) -> Endpoint<A> {
+        Endpoint {
+            address: self.client,
+            port: self.source_port(),
+        }
+    }
+
+    /// Lets the backend see the client at another port than its own.
+    #[inline(always)]
+    pub fn set_source_port(&mut self, port: Port) {
+        self.source_port = port.get();
+    }
+
+    /// Whether the backend sees the client at another port than its own.
+    #[inline(always)]
+    pub fn has_other_source_port(&self) -> bool {
+        self.source_port != self.client_port
     }
 
     /// The frontend that the client speaks to.
@@ -282,6 +317,12 @@ impl<A: Address> Flow<A> {
         self.previous_id
     }
 
+    /// Whether another flow from the same address is the same connection: from the same port, through the same frontend.
+    #[inline(always)]
+    pub fn is_same_connection(&self, other: &Self) -> bool {
+        self.client_port == other.client_port && self.frontend() == other.frontend()
+    }
+
     /// Records the backend that the flow had before.
     #[inline(always)]
     pub fn leave(&mut self, backend_id: u32) {
@@ -291,13 +332,13 @@ impl<A: Address> Flow<A> {
     /// Whether a packet of this key belongs to the flow.
     #[inline(always)]
     pub fn is_found_by(&self, key: &ConntrackKey<A>) -> bool {
-        let (peer, peer_port) = match key.direction() {
-            Direction::FromClient => (&self.frontend, self.frontend_port),
-            Direction::FromBackend => (&self.backend, self.backend_port),
+        let (client_port, peer, peer_port) = match key.direction() {
+            Direction::FromClient => (self.client_port, &self.frontend, self.frontend_port),
+            Direction::FromBackend => (self.source_port, &self.backend, self.backend_port),
         };
         self.client == key.client
             && *peer == key.peer
-            && self.client_port == key.client_port
+            && client_port == key.client_port
             && peer_port == key.peer_port
             && self.protocol == key.protocol
     }
@@ -333,13 +374,14 @@ impl<A: Address> Flow<A> {
     /// alike, and so would this flow and its [mirror](Flow::mirror). A function of its own, for its stack frame.
     #[inline(never)]
     pub fn meets_itself(&self) -> bool {
-        self.is_hairpin() && self.client_port == self.backend_port
+        self.is_hairpin() && self.source_port == self.backend_port
     }
 
-    /// Sets the frontend's port to that of another flow.
+    /// Sets the frontend's and the client's own port to those of another flow.
     #[inline(always)]
-    pub fn take_frontend_port(&mut self, flow: &Self) {
+    pub fn take_ports(&mut self, flow: &Self) {
         self.frontend_port = flow.frontend_port;
+        self.client_port = flow.client_port;
     }
 
     /// Makes this the second flow that a hairpin needs: the same connection seen from the pod in its role as the backend, whose
@@ -354,10 +396,12 @@ impl<A: Address> Flow<A> {
         self.frontend = flow.frontend;
         self.backend = flow.client;
         self.client_port = flow.backend_port;
-        self.frontend_port = flow.client_port;
-        self.backend_port = flow.client_port;
+        self.frontend_port = flow.source_port;
+        self.backend_port = flow.source_port;
         self.protocol = flow.protocol;
         self.state = flow.state;
+        self.source_port = flow.backend_port;
+        self.reserved = 0;
         self.backend_id = flow.backend_id;
         self.service_id = flow.service_id;
         self.epoch = flow.epoch;
@@ -376,9 +420,10 @@ pub trait FlowTable<A: Address> {
     /// where it is not.
     #[must_use]
     fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool;
-    /// Sets the frontend's port of `into` to that of a packet's flow, and returns whether that is known. Cheaper than the whole.
+    /// Sets the frontend's and the client's own port of `into` to those of a packet's flow, and returns whether that is known.
+    /// Cheaper than the whole.
     #[must_use]
-    fn find_frontend_port(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool;
+    fn find_ports(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool;
     /// Stores a flow so that it is found from both sides, replacing what either side knew. Never half a flow.
     fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull>;
     /// Writes the state and the stamp of a known flow where both sides find it. A side that was forgotten is stored again.

@@ -5,7 +5,7 @@
 /// Version of everything that is pinned. It is part of the pin path, so that programs and agents of different layouts
 /// never meet. Bump it whenever a shared struct, a map's type or the meaning of a field changes: a test holds the
 /// fingerprint of all of them against this number.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// The names of the maps, at most 15 bytes: the kernel cuts longer ones.
 pub mod name {
@@ -223,10 +223,10 @@ mod tests {
         });
         assert_eq!(
             (LAYOUT, fingerprint),
-            (3, FINGERPRINT),
+            (4, FINGERPRINT),
             "a shared struct changed: bump layout::LAYOUT and set both numbers of this test\n{layout}"
         );
     }
 
-    const FINGERPRINT: u64 = 14540002416505071996;
+    const FINGERPRINT: u64 = 16889951321241655141;
 }

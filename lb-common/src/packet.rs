@@ -128,6 +128,16 @@ pub struct Ports {
     pub destination: Port,
 }
 
+impl Ports {
+    /// The four octets of a packet: every transport header that is balanced begins with them.
+    #[inline(always)]
+    pub fn to_network(self) -> [u8; 4] {
+        let [a, b] = self.source.to_network();
+        let [c, d] = self.destination.to_network();
+        [a, b, c, d]
+    }
+}
+
 /// The place of a packet in its datagram (RFC 791 section 3.2, RFC 8200 section 4.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {

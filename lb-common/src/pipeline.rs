@@ -123,6 +123,7 @@ impl<A: Address> Verdict<A> {
             rewrite: Rewrite {
                 side: Side::Source,
                 to,
+                other_port: Port::new(0),
             },
         }
     }

@@ -5,7 +5,7 @@
 
 mod error;
 
-use crate::addr::Endpoint;
+use crate::addr::{Endpoint, Port};
 use crate::checksum;
 use crate::packet::{Packet, Parse, Ports, Transport};
 
@@ -20,13 +20,30 @@ pub enum Side {
     Destination,
 }
 
-/// One end of a packet gets another address and port. What stands there is the packet's own to say.
+impl Side {
+    /// The ports of a packet that has `port` at this end and `other` at the other one.
+    #[inline(always)]
+    fn ports(self, port: Port, other: Port) -> Ports {
+        let (source, destination) = match self {
+            Self::Source => (port, other),
+            Self::Destination => (other, port),
+        };
+        Ports {
+            source,
+            destination,
+        }
+    }
+}
+
+/// One end of a packet gets another address and port, the other end another port. What stands there is the packet's own to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rewrite<A> {
     /// Which end.
     pub side: Side,
     /// What shall stand there.
     pub to: Endpoint<A>,
+    /// The port that shall stand at the other end, as a rule the one that does.
+    pub other_port: Port,
 }
 
 /// A rewrite as it applies to one packet.
@@ -50,10 +67,10 @@ pub struct Edits<A> {
 /// A rewrite as it applies to one transport header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TransportEdits {
-    /// Offset of the port in the frame.
-    pub port_at: usize,
-    /// The old and the new port as octets of the packet.
-    pub port: ([u8; 2], [u8; 2]),
+    /// Offset of the ports in the frame.
+    pub ports_at: usize,
+    /// The old and the new ports as octets of the packet.
+    pub ports: ([u8; 4], [u8; 4]),
     /// Offset of the checksum in the frame. It covers the whole datagram, so that of the fragments the first alone has it.
     pub checksum_at: usize,
     /// Whether a checksum of zero means that there is none (UDP, RFC 768).
@@ -62,16 +79,22 @@ pub struct TransportEdits {
 
 impl TransportEdits {
     const NONE: Self = Self {
-        port_at: 0,
-        port: ([0; 2], [0; 2]),
+        ports_at: 0,
+        ports: ([0; 4], [0; 4]),
         checksum_at: 0,
         checksum_optional: false,
     };
 
-    /// Whether the port changes; often only the address does.
+    /// Whether a port changes; often only the address does.
     #[inline(always)]
-    pub fn port_changes(&self) -> bool {
-        self.port.0 != self.port.1
+    pub fn ports_change(&self) -> bool {
+        self.ports.0 != self.ports.1
+    }
+
+    /// The sums of the old and of the new ports.
+    #[inline(always)]
+    pub fn port_sums(&self) -> (u32, u32) {
+        (checksum::words(self.ports.0), checksum::words(self.ports.1))
     }
 }
 
@@ -82,7 +105,7 @@ impl<A: Parse> Rewrite<A> {
         let transport = match packet.transport {
             Transport::Tcp(ports, _) => self.transport(packet.l4, &ports, 16, false),
             Transport::Udp(ports) => self.transport(packet.l4, &ports, 6, true),
-            // Its port stays: the checksum, a CRC32c over all of the packet, covers it and no address.
+            // Its ports stay: the checksum, a CRC32c over all of the packet, covers them and no address.
             Transport::Sctp(..) | Transport::Fragment => TransportEdits::NONE,
             Transport::EchoRequest | Transport::IcmpError | Transport::Other(_) => return None,
         };
@@ -108,13 +131,10 @@ impl<A: Parse> Rewrite<A> {
         checksum: usize,
         checksum_optional: bool,
     ) -> TransportEdits {
-        let (port_at, from) = match self.side {
-            Side::Source => (l4, ports.source),
-            Side::Destination => (l4 + 2, ports.destination),
-        };
+        let new = self.side.ports(self.to.port, self.other_port);
         TransportEdits {
-            port_at,
-            port: (from.to_network(), self.to.port.to_network()),
+            ports_at: l4,
+            ports: (ports.to_network(), new.to_network()),
             checksum_at: l4 + checksum,
             checksum_optional,
         }
@@ -139,9 +159,8 @@ pub fn apply<A: Parse>(frame: &mut [u8], packet: &Packet<A>, rewrite: &Rewrite<A
 
 #[cfg(any(test, feature = "std"))]
 fn apply_to_transport(frame: &mut [u8], edits: &TransportEdits, address_difference: u32) {
-    let (old, new) = edits.port;
-    let difference =
-        address_difference + checksum::difference(checksum::word(old), checksum::word(new));
+    let (old, new) = edits.port_sums();
+    let difference = address_difference + checksum::difference(old, new);
     let absent = edits.checksum_optional && frame[edits.checksum_at..][..2] == [0, 0];
     if !absent {
         update(frame, edits.checksum_at, difference);
@@ -150,7 +169,7 @@ fn apply_to_transport(frame: &mut [u8], edits: &TransportEdits, address_differen
             frame[edits.checksum_at..][..2].copy_from_slice(&[0xff, 0xff]);
         }
     }
-    frame[edits.port_at..][..2].copy_from_slice(&new);
+    frame[edits.ports_at..][..4].copy_from_slice(&edits.ports.1);
 }
 
 #[cfg(any(test, feature = "std"))]

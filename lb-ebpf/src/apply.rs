@@ -18,13 +18,13 @@ const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
 ///
 /// The header's own octets and the IPv4 checksum are written directly, before the helper calls that end all proofs of
 /// bounds. The transport checksum is the helper's alone: the buffer may hold only a part of it, to be completed by the
-/// device. One call adds the folded difference of the addresses, a second one the port's where it changes, for a partial
-/// checksum contains the address and not the port.
+/// device. One call adds the folded difference of the addresses, a second one that of the ports where one changes, for a partial
+/// checksum contains the address and no port.
 ///
 /// Where the device has summed up the whole packet, the buffer's sum must follow. In IPv4 address and header checksum
 /// cancel out, so that the helper's own correction for the transport checksum is all. IPv6 has no header checksum: its
 /// address is written by a helper that counts it, and then the same correction is right again. Where a datagram has no checksum
-/// nothing is corrected, and the port is added to the buffer's sum by itself.
+/// nothing is corrected, and the ports are added to the buffer's sum by itself.
 #[inline(never)]
 pub(crate) fn rewrite<A: Parse, const LEN: usize>(
     skb: Skb,
@@ -54,8 +54,8 @@ where
         skb.write(at, checksum::update(field, edits.address_difference))?;
     }
     let transport = edits.transport;
-    if transport.port_changes() {
-        skb.write(transport.port_at, transport.port.1)?;
+    if transport.ports_change() {
+        skb.write(transport.ports_at, transport.ports.1)?;
     }
     let address: [u8; LEN] = edits.address.into();
     match edits.ip_checksum_at {
@@ -78,16 +78,12 @@ where
         difference,
         BPF_F_PSEUDO_HDR | optional,
     )?;
-    if transport.port_changes() {
-        let (old, new) = transport.port;
-        let (old, new) = (
-            u16::from_ne_bytes(old) as u64,
-            u16::from_ne_bytes(new) as u64,
-        );
-        skb.add_to_l4_checksum(transport.checksum_at, old, new, 2 | optional)?;
+    if transport.ports_change() {
+        let (old, new) = transport.port_sums();
+        let folded = [old, new].map(|sum| checksum::fold(sum) as u64);
+        skb.add_to_l4_checksum(transport.checksum_at, folded[0], folded[1], 2 | optional)?;
         if transport.checksum_optional && skb.read::<2>(transport.checksum_at)? == [0, 0] {
-            let difference = checksum::difference(old as u32, new as u32);
-            skb.add_to_sum(checksum::fold(difference));
+            skb.add_to_sum(checksum::fold(checksum::difference(old, new)));
         }
     }
     Some(())

@@ -146,13 +146,13 @@ impl<A: FamilyMaps> FlowTable<A> for LruFlows<A> {
     }
 
     #[inline(always)]
-    fn find_frontend_port(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
+    fn find_ports(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
         let Some(entry) = A::conntrack().get_ptr(key) else {
             return false;
         };
         // SAFETY: the entry's memory stays a flow's as long as this program runs. Should it be another's by now, no entry that
-        // is looked for under the wrong port is this flow's.
-        into.take_frontend_port(unsafe { &*entry });
+        // is looked for under the wrong ports is this flow's.
+        into.take_ports(unsafe { &*entry });
         true
     }
 

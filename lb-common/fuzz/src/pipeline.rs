@@ -138,13 +138,17 @@ fn check_rewritten<A: Family>(
     packet: &Packet<A>,
     verdict: &Verdict<A>,
 ) {
-    let Rewrite { side, to } = verdict.rewrite;
+    let Rewrite {
+        side,
+        to,
+        other_port,
+    } = verdict.rewrite;
     let edits = verdict.rewrite.edits(packet).expect("it has edits");
     let mut allowed = vec![(edits.address_at, edits.address_at + A::OCTETS)];
     let mut checksums = Vec::new();
     checksums.extend(edits.ip_checksum_at);
     if edits.has_transport {
-        allowed.push((edits.transport.port_at, edits.transport.port_at + 2));
+        allowed.push((edits.transport.ports_at, edits.transport.ports_at + 4));
         checksums.push(edits.transport.checksum_at);
     }
     allowed.extend(checksums.iter().map(|at| (*at, at + 2)));
@@ -152,18 +156,19 @@ fn check_rewritten<A: Family>(
 
     let now = packet::parse::<A>(after, ETHERNET).expect("it parsed before");
     let mut expected = *packet;
-    let (address, ports) = match side {
-        Side::Source => (&mut expected.source, 0),
-        Side::Destination => (&mut expected.destination, 1),
+    let address = match side {
+        Side::Source => &mut expected.source,
+        Side::Destination => &mut expected.destination,
     };
     let old_address = std::mem::replace(address, to.address);
-    let mut old_port = to.port;
+    let (mut old_port, mut old_other) = (to.port, other_port);
     if let Transport::Tcp(both, _) | Transport::Udp(both) = &mut expected.transport {
-        let port = [&mut both.source, &mut both.destination];
-        for (i, port) in port.into_iter().enumerate().filter(|(i, _)| *i == ports) {
-            debug_assert_eq!(i, ports);
-            old_port = std::mem::replace(port, to.port);
-        }
+        let (port, other) = match side {
+            Side::Source => (&mut both.source, &mut both.destination),
+            Side::Destination => (&mut both.destination, &mut both.source),
+        };
+        old_port = std::mem::replace(port, to.port);
+        old_other = std::mem::replace(other, other_port);
     }
     assert_eq!(now, expected, "{verdict:?}");
     Sums::of(after, &now).assert_kept(Sums::of(before, packet));
@@ -174,6 +179,7 @@ fn check_rewritten<A: Family>(
             address: old_address,
             port: old_port,
         },
+        other_port: old_other,
     };
     let mut again = after.to_vec();
     rewrite::apply(&mut again, &now, &back);

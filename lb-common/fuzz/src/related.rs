@@ -9,7 +9,7 @@ use lb_common::conntrack::Direction;
 use lb_common::packet::icmp::{self, Quoted};
 use lb_common::packet::sctp::ChunkType;
 use lb_common::packet::{self, ETHERNET, Packet, Parse, TcpFlags};
-use lb_common::rewrite::{self, Related, Side};
+use lb_common::rewrite::{self, Related, Rewrite, Side};
 use lb_common::testing::{Frame, L4, Populated};
 
 use crate::changes::{Changes, Range};
@@ -33,8 +33,11 @@ pub fn opening<A: Family>() -> Vec<Frame<A>> {
 pub fn at_backends<A: Family>(populated: &Populated<A>) -> Vec<Frame<A>> {
     let translated = |frame: Frame<A>| {
         let verdict = populated.dp.send(&mut frame.build());
-        let to = verdict.rewrite.to;
-        frame.with_destination(to.address, to.port.get())
+        let Rewrite { to, other_port, .. } = verdict.rewrite;
+        let source = frame.ip.source;
+        frame
+            .with_destination(to.address, to.port.get())
+            .with_source(source, other_port.get())
     };
     opening().into_iter().map(translated).collect()
 }
@@ -132,22 +135,36 @@ fn check_reverse<A: Family + Debug>(
     old: &Quoted<A>,
     new: &Quoted<A>,
 ) {
-    let (side, to, was) = if old.source == new.source {
-        (Side::Destination, old.destination, new.destination)
+    // The other end's port may change, its address never does.
+    let (side, to, was, other, other_was) = if old.source.address == new.source.address {
+        (
+            Side::Destination,
+            old.destination,
+            new.destination,
+            old.source,
+            new.source,
+        )
     } else {
-        (Side::Source, old.source, new.source)
+        (
+            Side::Source,
+            old.source,
+            new.source,
+            old.destination,
+            new.destination,
+        )
     };
     let ends = ETHERNET + A::SOURCE..ETHERNET + A::SOURCE + 2 * A::OCTETS;
     let back = Related {
         side,
         to,
+        other_port: other.port,
         outer: before[ends.clone()] != after[ends],
     };
     let mut again = after.to_vec();
     rewrite::relate(&mut again[..], now, new, &back).expect("what was read is there");
     let mut checksums = checksums(now, new);
     // Of a change to the same address nothing can be told, not even that there was one.
-    if to == was {
+    if to == was && other == other_was {
         return;
     }
     if old.protocol == Protocol::Udp && !old.has_checksum {

@@ -78,6 +78,7 @@ pub(super) fn towards_backend<A: Address>(flow: &Flow<A>) -> Rewrite<A> {
     Rewrite {
         side: Side::Destination,
         to: flow.backend(),
+        other_port: flow.source_port(),
     }
 }
 

@@ -183,7 +183,13 @@ fn verdict<A: Address>(reason: Reason, side: Side, room: &Room<A>) -> Verdict<A>
                 address: room.fragments.address(),
                 port: Port::new(0),
             };
-            Verdict::rewrite(Rewrite { side, to }, reason)
+            let rewrite = Rewrite {
+                side,
+                to,
+                // It has no ports.
+                other_port: Port::new(0),
+            };
+            Verdict::rewrite(rewrite, reason)
         }
         Reason::FragmentHeld => Verdict::hold(),
         Reason::FragmentWithoutFirst => Verdict::drop(reason),

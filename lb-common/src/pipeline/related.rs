@@ -39,12 +39,14 @@ pub fn related<D: Dataplane>(
         Direction::FromClient => Related {
             side: Side::Source,
             to: room.known.backend(),
+            other_port: room.known.source_port(),
             outer: true,
         },
         // A router speaks for itself.
         Direction::FromBackend => Related {
             side: Side::Destination,
             to: room.known.frontend(),
+            other_port: room.known.client().port,
             outer: error.source == quoted.destination.address,
         },
     })

@@ -51,6 +51,7 @@ fn reverse<D: Dataplane>(
     let rewrite = Rewrite {
         side: Side::Source,
         to: room.known.frontend(),
+        other_port: room.known.client().port,
     };
     Verdict::rewrite(rewrite, Reason::Reply)
 }

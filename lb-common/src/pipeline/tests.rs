@@ -17,7 +17,7 @@ mod verdicts;
 use super::*;
 use crate::frontend::SlotRange;
 use crate::testing::strategies::Family;
-use crate::testing::{Frame, L4, MemoryDataplane};
+use crate::testing::{Frame, Ip, L4, MemoryDataplane};
 
 const SERVICE: u32 = 7;
 const SYN: u8 = TcpFlags::SYN;
@@ -71,10 +71,20 @@ fn chunk<A: Family>(port: u16, chunk: u8) -> Frame<A> {
 
 /// What a frame becomes by a verdict, built from scratch.
 fn after<A: Family>(frame: &Frame<A>, verdict: &Verdict<A>) -> Frame<A> {
-    let Endpoint { address, port } = verdict.rewrite.to;
+    let Rewrite { to, other_port, .. } = verdict.rewrite;
+    let (port, other) = (to.port.get(), other_port.get());
+    let Ip {
+        source,
+        destination,
+        ..
+    } = frame.ip;
     match (verdict.action, verdict.rewrite.side) {
-        (Action::Rewrite, Side::Source) => frame.with_source(address, port.get()),
-        (Action::Rewrite, Side::Destination) => frame.with_destination(address, port.get()),
+        (Action::Rewrite, Side::Source) => frame
+            .with_source(to.address, port)
+            .with_destination(destination, other),
+        (Action::Rewrite, Side::Destination) => frame
+            .with_destination(to.address, port)
+            .with_source(source, other),
         (
             Action::Pass
             | Action::Relate

@@ -3,20 +3,22 @@
 //! Whoever holds the octets writes them directly: an ICMP message's checksum is complete wherever it is met, for no sender
 //! leaves it to a device.
 
-use crate::addr::{Address, Endpoint, Protocol};
+use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::checksum;
 use crate::packet::icmp::Quoted;
-use crate::packet::{OctetsMut, Packet, Parse};
+use crate::packet::{OctetsMut, Packet, Parse, Ports};
 use crate::rewrite::Side;
 
-/// What changes in an ICMP error: one end of the packet that it quotes, and the address that stands for the same end in
-/// the error's own header.
+/// What changes in an ICMP error: one end of the packet that it quotes and the port of the other, and the address that stands for
+/// the former in the error's own header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Related<A> {
     /// Which end of the quoted packet.
     pub side: Side,
     /// What shall stand there.
     pub to: Endpoint<A>,
+    /// The port that shall stand at the other end of the quoted packet, as a rule the one that does.
+    pub other_port: Port,
     /// Whether the error's own header gets the address as well: as its source where the quoted destination changes, as its
     /// destination where the quoted source does.
     pub outer: bool,
@@ -31,16 +33,21 @@ pub fn relate<A: Parse>(
     related: &Related<A>,
 ) -> Option<()> {
     let source_at = quoted.l3 + A::SOURCE;
-    let (from, address_at, port_at) = match related.side {
-        Side::Source => (&quoted.source, source_at, quoted.l4),
-        Side::Destination => (&quoted.destination, source_at + A::OCTETS, quoted.l4 + 2),
+    let (from, address_at) = match related.side {
+        Side::Source => (&quoted.source.address, source_at),
+        Side::Destination => (&quoted.destination.address, source_at + A::OCTETS),
     };
-    let address = difference(&from.address, &related.to.address);
-    let (old, new) = (from.port.to_network(), related.to.port.to_network());
-    let port = checksum::difference(checksum::word(old), checksum::word(new));
+    let address = difference(from, &related.to.address);
+    let old = Ports {
+        source: quoted.source.port,
+        destination: quoted.destination.port,
+    };
+    let new = related.side.ports(related.to.port, related.other_port);
+    let (old, new) = (old.to_network(), new.to_network());
+    let ports = checksum::difference(checksum::words(old), checksum::words(new));
 
     // By what the sum of the message changes.
-    let mut message = port;
+    let mut message = ports;
     match A::HEADER_CHECKSUM {
         // The quoted header sums up to the same as before.
         Some(at) => update(octets, quoted.l3 + at, address)?,
@@ -49,14 +56,14 @@ pub fn relate<A: Parse>(
     if quoted.has_checksum {
         let at = quoted.checksum_at();
         let field = octets.read::<2>(at)?;
-        let mut updated = checksum::update(field, address + port);
+        let mut updated = checksum::update(field, address + ports);
         if quoted.protocol == Protocol::Udp && updated == [0, 0] {
             updated = [0xff, 0xff];
         }
         octets.write(at, updated)?;
         message += checksum::difference(checksum::word(field), checksum::word(updated));
     }
-    octets.write(port_at, new)?;
+    octets.write(quoted.l4, new)?;
     related.to.address.write(octets, address_at)?;
 
     if related.outer {

@@ -6,15 +6,50 @@ use super::*;
 use crate::addr::Port;
 use crate::packet::{ETHERNET, parse};
 use crate::testing::strategies::{Family, anything, holds, on_both_families, whole};
-use crate::testing::{Frame, L4, Part};
+use crate::testing::{Frame, Ip, L4, Part};
 
-fn to<A>(side: Side, address: A, port: u16) -> Rewrite<A> {
+/// One end of a frame gets this address and port, the other keeps its port.
+fn to<A: Family>(frame: &Frame<A>, side: Side, address: A, port: u16) -> Rewrite<A> {
+    let (source, destination) = frame.l4.ports().unwrap_or_default();
+    let other = match side {
+        Side::Source => destination,
+        Side::Destination => source,
+    };
+    both(side, address, port, other)
+}
+
+/// As [`to`], and the other end gets another port.
+fn both<A>(side: Side, address: A, port: u16, other: u16) -> Rewrite<A> {
     Rewrite {
         side,
         to: Endpoint {
             address,
             port: Port::new(port),
         },
+        other_port: Port::new(other),
+    }
+}
+
+/// The frame that has this address and port at one end, and the other port at the other.
+fn with_both<A: Family>(
+    frame: &Frame<A>,
+    side: Side,
+    address: A,
+    port: u16,
+    other: u16,
+) -> Frame<A> {
+    let Ip {
+        source,
+        destination,
+        ..
+    } = frame.ip;
+    match side {
+        Side::Source => frame
+            .with_source(address, port)
+            .with_destination(destination, other),
+        Side::Destination => frame
+            .with_destination(address, port)
+            .with_source(source, other),
     }
 }
 
@@ -52,16 +87,33 @@ on_both_families! {
                 Side::Source => frame.with_source(address, port),
                 Side::Destination => frame.with_destination(address, port),
             };
-            assert_eq!(applied(&frame.build(), &to(side, address, port)), expected.build());
+            assert_eq!(applied(&frame.build(), &to(&frame, side, address, port)), expected.build());
+        });
+    }
+
+    fn a_frame_that_gets_two_ports_is_the_one_built_for_them<A>() {
+        holds((whole::<A>(), sides(), any::<A>(), any::<[u16; 2]>()), |(frame, side, address, [port, other])| {
+            let port = possible(&frame, side, port);
+            let opposite = if side == Side::Source { Side::Destination } else { Side::Source };
+            let other = possible(&frame, opposite, other);
+            let expected = with_both(&frame, side, address, port, other);
+            let there = applied(&frame.build(), &both(side, address, port, other));
+            assert_eq!(there, expected.build());
+            let (source, destination) = frame.l4.ports().unwrap();
+            let back = match side {
+                Side::Source => both(side, frame.ip.source, source, destination),
+                Side::Destination => both(side, frame.ip.destination, destination, source),
+            };
+            assert_eq!(applied(&there, &back), frame.build());
         });
     }
 
     fn there_and_back_restores_every_octet<A>() {
         holds((whole::<A>(), any::<A>(), any::<u16>()), |(frame, address, port)| {
             let port = possible(&frame, Side::Destination, port);
-            let there = applied(&frame.build(), &to(Side::Destination, address, port));
+            let there = applied(&frame.build(), &to(&frame, Side::Destination, address, port));
             let (_, old_port) = frame.l4.ports().unwrap();
-            let back = applied(&there, &to(Side::Destination, frame.ip.destination, old_port));
+            let back = applied(&there, &to(&frame, Side::Destination, frame.ip.destination, old_port));
             assert_eq!(back, frame.build());
         });
     }
@@ -70,13 +122,13 @@ on_both_families! {
         let frame = Frame::<A>::new(A::pod(1), A::vip(1), L4::udp(7, 80, b"odd"));
         let padded = [frame.build(), vec![0xaa; 9]].concat();
         let expected = [frame.with_destination(A::pod(2), 8080).build(), vec![0xaa; 9]].concat();
-        assert_eq!(applied(&padded, &to(Side::Destination, A::pod(2), 8080)), expected);
+        assert_eq!(applied(&padded, &to(&frame, Side::Destination, A::pod(2), 8080)), expected);
     }
 
     fn a_datagram_without_a_checksum_gets_none<A>() {
         let l4 = L4::Udp { source: 7, destination: 80, checksum: false, payload: vec![1, 2, 3] };
         let frame = Frame::<A>::new(A::pod(1), A::vip(1), l4);
-        let octets = applied(&frame.build(), &to(Side::Destination, A::pod(2), 8080));
+        let octets = applied(&frame.build(), &to(&frame, Side::Destination, A::pod(2), 8080));
         assert_eq!(udp_checksum::<A>(&octets), [0, 0]);
         assert_eq!(octets, frame.with_destination(A::pod(2), 8080).build());
     }
@@ -90,9 +142,9 @@ on_both_families! {
         assert_eq!(udp_checksum::<A>(&there(&payload)), [0xff, 0xff]);
 
         let frame = Frame::<A>::new(A::pod(1), A::vip(1), L4::udp(7, 80, &payload));
-        let octets = applied(&frame.build(), &to(Side::Destination, A::pod(2), 8080));
+        let octets = applied(&frame.build(), &to(&frame, Side::Destination, A::pod(2), 8080));
         assert_eq!(octets, there(&payload));
-        let back = applied(&octets, &to(Side::Destination, A::vip(1), 80));
+        let back = applied(&octets, &to(&frame, Side::Destination, A::vip(1), 80));
         assert_eq!(back, frame.build());
     }
 
@@ -105,7 +157,7 @@ on_both_families! {
                 Side::Source => frame.with_source(address, 0),
                 Side::Destination => frame.with_destination(address, 0),
             };
-            assert_eq!(applied(&frame.build(), &to(side, address, 80)), expected.build());
+            assert_eq!(applied(&frame.build(), &to(&frame, side, address, 80)), expected.build());
         });
     }
 
@@ -113,7 +165,7 @@ on_both_families! {
         holds(anything::<A>(), |mut frame| {
             frame.ip.part = None;
             frame.l4 = L4::Other { protocol: 47, payload: vec![7; 12] };
-            assert_eq!(applied(&frame.build(), &to(Side::Source, A::vip(1), 80)), frame.build());
+            assert_eq!(applied(&frame.build(), &to(&frame, Side::Source, A::vip(1), 80)), frame.build());
         });
     }
 }

@@ -78,11 +78,11 @@ impl<A: Address + Hash> FlowTable<A> for MemoryFlows<A> {
         found.is_some()
     }
 
-    fn find_frontend_port(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
+    fn find_ports(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
         let entries = self.entries.borrow();
         let found = entries.get(key);
         if let Some(flow) = found {
-            into.take_frontend_port(flow);
+            into.take_ports(flow);
         }
         found.is_some()
     }

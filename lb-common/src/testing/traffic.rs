@@ -15,7 +15,7 @@ use crate::conntrack::Direction;
 use crate::packet::sctp::ChunkType;
 use crate::packet::{Parse, TcpFlags};
 use crate::pipeline::{Action, Verdict};
-use crate::rewrite::Side;
+use crate::rewrite::{Rewrite, Side};
 
 /// Translated packets that are remembered.
 const KNOWN: usize = 64;
@@ -74,13 +74,15 @@ impl<A: Parse + Numbered + Hash> Traffic<A> {
         if !to_backend {
             return;
         }
-        let to = verdict.rewrite.to;
+        let Rewrite { to, other_port, .. } = verdict.rewrite;
+        let source = sent.frame.ip.source;
+        let at_backend = sent.frame.with_destination(to.address, to.port.get());
         if self.known.len() == KNOWN {
             self.known.pop_front();
         }
         self.known.push_back(Known {
             at_client: sent.frame.clone(),
-            at_backend: sent.frame.with_destination(to.address, to.port.get()),
+            at_backend: at_backend.with_source(source, other_port.get()),
         });
     }
 
