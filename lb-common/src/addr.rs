@@ -14,6 +14,8 @@ pub trait Address: Pod + Eq {
     fn fold(&self) -> u64;
     /// Unfolded one's complement sum of the address's 16-bit words, in the byte order of memory (RFC 1071, 2.B).
     fn sum(&self) -> u32;
+    /// Whether the address agrees with `prefix` in each bit of `mask`.
+    fn has_prefix(&self, prefix: &Self, mask: &Self) -> bool;
 }
 
 impl Address for [u8; 4] {
@@ -29,6 +31,11 @@ impl Address for [u8; 4] {
     fn sum(&self) -> u32 {
         let word = u32::from_ne_bytes(*self);
         (word >> 16) + (word & 0xffff)
+    }
+
+    #[inline(always)]
+    fn has_prefix(&self, prefix: &Self, mask: &Self) -> bool {
+        (u32::from_ne_bytes(*self) ^ u32::from_ne_bytes(*prefix)) & u32::from_ne_bytes(*mask) == 0
     }
 }
 
@@ -53,6 +60,18 @@ impl Address for [u8; 16] {
             + (words[2] & 0xffff)
             + (words[3] >> 16)
             + (words[3] & 0xffff)
+    }
+
+    #[inline(always)]
+    fn has_prefix(&self, prefix: &Self, mask: &Self) -> bool {
+        let words = |address: &Self| -> [u32; 4] { bytemuck::cast(*address) };
+        let (own, prefix, mask) = (words(self), words(prefix), words(mask));
+        // Without a branch between the words, of which the verifier would walk each.
+        ((own[0] ^ prefix[0]) & mask[0])
+            | ((own[1] ^ prefix[1]) & mask[1])
+            | ((own[2] ^ prefix[2]) & mask[2])
+            | ((own[3] ^ prefix[3]) & mask[3])
+            == 0
     }
 }
 

@@ -33,14 +33,6 @@ impl<A: Address> FrontendKey<A> {
         }
     }
 
-    /// The key of the same address's own row.
-    #[inline(always)]
-    pub fn into_address_row(mut self) -> Self {
-        self.port = 0;
-        self.protocol = 0;
-        self
-    }
-
     /// The key of the address's own row.
     #[inline(always)]
     pub fn address_row(address: A) -> Self {
@@ -53,6 +45,7 @@ impl<A: Address> FrontendKey<A> {
     }
 
     /// The address.
+    #[inline(always)]
     pub fn address(&self) -> A {
         self.address
     }

@@ -35,6 +35,14 @@ pub mod name {
     pub const SERVICES: &str = "services";
     /// What the agent keeps across its own restarts.
     pub const CONFIG: &str = "config";
+    /// Service CIDRs of IPv4.
+    pub const SERVICE_CIDR_V4: &str = "service_cidr_v4";
+    /// Service CIDRs of IPv6.
+    pub const SERVICE_CIDR_V6: &str = "service_cidr_v6";
+    /// IPv4 addresses that a Service has and that are not served here.
+    pub const UNSERVED_V4: &str = "unserved_v4";
+    /// IPv6 addresses that a Service has and that are not served here.
+    pub const UNSERVED_V6: &str = "unserved_v6";
     /// What was done to the fragments of IPv4 datagrams.
     pub const FRAGMENTS_V4: &str = "fragments_v4";
     /// What was done to the fragments of IPv6 datagrams.
@@ -49,7 +57,7 @@ pub mod name {
     pub const SOCKET_AFFINITY: &str = "socket_affinity";
 
     /// All of them.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 23] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -69,6 +77,10 @@ pub mod name {
         FRAGMENTS_V6,
         HELD_V4,
         HELD_V6,
+        SERVICE_CIDR_V4,
+        SERVICE_CIDR_V6,
+        UNSERVED_V4,
+        UNSERVED_V6,
     ];
     const _: () = {
         let mut i = 0;
@@ -100,6 +112,9 @@ pub mod limit {
     /// Clients of one family whose backend is remembered, and network namespaces whose sockets are one. A client takes one
     /// entry for each service port with session affinity.
     pub const AFFINITY: u32 = 65_536;
+    /// Addresses of one family that a Service has and that are not served here. No flag sets it: where there are more, no address
+    /// of a Service CIDR is taken for nobody's.
+    pub const UNSERVED: u32 = 65_536;
     /// Sockets of which it is remembered which frontend they asked for.
     pub const SOCKETS: u32 = 65_536;
 }
@@ -170,6 +185,7 @@ mod tests {
     use super::*;
     use crate::affinity::{Affinity, AffinityKey, SocketAffinityKey};
     use crate::fragments::{Fragments, FragmentsKey, Held, HeldKey};
+    use crate::service_cidr::{self, ServiceCidrs};
     use crate::socket::{SocketKey, SocketPeer};
     use crate::{backend::Backend, config::Config, conntrack, frontend, service::ServiceName};
 
@@ -212,6 +228,10 @@ mod tests {
         describe::<HeldKey<V4>>(&mut layout);
         describe::<HeldKey<V6>>(&mut layout);
         describe::<Held>(&mut layout);
+        describe::<service_cidr::Range<V4>>(&mut layout);
+        describe::<service_cidr::Range<V6>>(&mut layout);
+        describe::<ServiceCidrs<V4>>(&mut layout);
+        describe::<ServiceCidrs<V6>>(&mut layout);
         layout.push_str(&format!(
             "slots {} vip_filter {}\n",
             crate::frontend::SLOTS_PER_ELEMENT,
@@ -228,5 +248,5 @@ mod tests {
         );
     }
 
-    const FINGERPRINT: u64 = 16889951321241655141;
+    const FINGERPRINT: u64 = 12770221037506551644;
 }

@@ -23,6 +23,7 @@ pub mod pipeline;
 pub mod reason;
 pub mod rewrite;
 pub mod service;
+pub mod service_cidr;
 pub mod socket;
 #[cfg(any(test, feature = "std"))]
 pub mod testing;

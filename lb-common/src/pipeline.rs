@@ -15,6 +15,7 @@ mod related;
 mod reply;
 mod select;
 pub mod socket;
+mod unallocated;
 
 pub use forward::from_workload;
 pub use fragments::not_held;
@@ -38,7 +39,8 @@ pub enum Action {
     Pass,
     /// It goes on with another source or destination.
     Rewrite,
-    /// It is an ICMP error: what it quotes decides, by way of [`related`]. Where that is no known flow, it goes on untouched.
+    /// It is an ICMP error: what it quotes decides, by way of [`related`]. Where that is no known flow, it goes on untouched, or is
+    /// dropped where nobody has its destination.
     Relate,
     /// It is a ping, and answered by an echo reply from its destination.
     Echo,
@@ -81,7 +83,7 @@ impl<A: Address> Verdict<A> {
         }
     }
 
-    /// The packet is an ICMP error; `reason` is why it passes where it is about no known flow.
+    /// The packet is an ICMP error; `reason` is why it passes, or is dropped, where it is about no known flow.
     #[inline(always)]
     pub fn relate(reason: Reason) -> Self {
         Self::without_rewrite(Action::Relate, reason)
@@ -223,6 +225,10 @@ pub trait Dataplane {
     fn may_be_vip(&self, address: &Self::Address) -> bool;
     /// The frontend of a key.
     fn frontend(&self, key: &FrontendKey<Self::Address>) -> Option<Frontend>;
+    /// Whether an address is one of those that Services get.
+    fn is_in_service_cidr(&self, address: &Self::Address) -> bool;
+    /// Whether a Service has the address though it is not served here: another proxy may serve it, or there is no room for it.
+    fn is_unserved(&self, address: &Self::Address) -> bool;
     /// The backend id in a slot; 0 in a slot that was never written.
     fn slot(&self, index: u32) -> Option<u32>;
     /// The backend of an id.
@@ -301,11 +307,16 @@ fn ticks_since(stamp: u32, now: u32, second: u32) -> u32 {
     if age.wrapping_neg() <= second { 0 } else { age }
 }
 
-/// The flags of an address's own row, 0 where the address is no VIP. A function of its own, for its stack frame.
+/// Stands for the flags of an address that no Service has though it is in a Service CIDR; none of a [`Frontend`]'s.
+const UNALLOCATED: u32 = 1 << 31;
+
+/// The flags of an address's own row, 0 where the address is no VIP, or [`UNALLOCATED`]. A function of its own, for its stack
+/// frame.
 #[inline(never)]
 fn vip_flags<D: Dataplane>(dp: &D, address: &D::Address) -> u32 {
     match dp.frontend(&FrontendKey::address_row(*address)) {
         Some(row) => row.flags() | Frontend::ADDRESS,
+        None if unallocated::is_unallocated(dp, address) => UNALLOCATED,
         None => 0,
     }
 }

@@ -82,6 +82,10 @@ reasons! {
     FragmentHeld = 26, "fragment-held";
     /// Rewritten: a SYN that came again because its backend had not answered; it got another one.
     Failover = 27, "failover";
+    /// Dropped: the destination is in a Service CIDR, and no Service has it (S-30 d).
+    Unallocated = 28, "unallocated";
+    /// Failed: a process turned to such an address.
+    SocketUnallocated = 29, "socket-unallocated";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

@@ -15,6 +15,7 @@ use lb_common::layout::limit;
 use lb_common::packet::Parse;
 use lb_common::reason::{self, Reason};
 use lb_common::service::ServiceName;
+use lb_common::service_cidr::ServiceCidrs;
 use lb_common::token_bucket::{ECHO_REPLIES, TokenBucket};
 use lb_common::vip_filter;
 
@@ -27,6 +28,7 @@ const MAX_BACKENDS: usize = limit::BACKENDS as usize;
 const MAX_CONNTRACK: usize = limit::CONNTRACK as usize;
 const MAX_FRAGMENTS: usize = limit::FRAGMENTS as usize;
 const MAX_HELD: usize = limit::HELD as usize;
+const MAX_UNSERVED: usize = limit::UNSERVED as usize;
 const MAX_AFFINITY: usize = limit::AFFINITY as usize;
 const MAX_SERVICES: usize = limit::SERVICES as usize;
 const SLOT_ELEMENTS: usize = (limit::SLOTS / SLOTS_PER_ELEMENT) as usize;
@@ -38,6 +40,8 @@ pub(crate) type Backends<A> = HashMap<u32, Backend<A>, MAX_BACKENDS, NO_PREALLOC
 pub(crate) type Conntrack<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_CONNTRACK>;
 pub(crate) type FragmentsOf<A> = LruHashMap<FragmentsKey<A>, Fragments<A>, MAX_FRAGMENTS>;
 pub(crate) type HeldOf<A> = LruHashMap<HeldKey<A>, Held, MAX_HELD>;
+pub(crate) type ServiceCidrsOf<A> = Array<ServiceCidrs<A>, 1>;
+pub(crate) type Unserved<A> = HashMap<A, u32, MAX_UNSERVED, NO_PREALLOC>;
 pub(crate) type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, MAX_AFFINITY>;
 
 #[btf_map(name = "frontends_v4")]
@@ -60,6 +64,14 @@ static FRAGMENTS_V6: FragmentsOf<[u8; 16]> = LruHashMap::new();
 static HELD_V4: HeldOf<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "held_v6")]
 static HELD_V6: HeldOf<[u8; 16]> = LruHashMap::new();
+#[btf_map(name = "service_cidr_v4")]
+static SERVICE_CIDR_V4: ServiceCidrsOf<[u8; 4]> = Array::new();
+#[btf_map(name = "service_cidr_v6")]
+static SERVICE_CIDR_V6: ServiceCidrsOf<[u8; 16]> = Array::new();
+#[btf_map(name = "unserved_v4")]
+static UNSERVED_V4: Unserved<[u8; 4]> = HashMap::new();
+#[btf_map(name = "unserved_v6")]
+static UNSERVED_V6: Unserved<[u8; 16]> = HashMap::new();
 #[btf_map(name = "affinity_v4")]
 static AFFINITY_V4: Affinities<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "affinity_v6")]
@@ -95,6 +107,8 @@ pub(crate) trait FamilyMaps: Parse {
     fn conntrack() -> &'static Conntrack<Self>;
     fn fragments() -> &'static FragmentsOf<Self>;
     fn held() -> &'static HeldOf<Self>;
+    fn service_cidrs() -> &'static ServiceCidrsOf<Self>;
+    fn unserved() -> &'static Unserved<Self>;
     fn affinity() -> &'static Affinities<Self>;
 }
 
@@ -118,6 +132,14 @@ impl FamilyMaps for [u8; 4] {
     #[inline(always)]
     fn held() -> &'static HeldOf<Self> {
         &HELD_V4
+    }
+    #[inline(always)]
+    fn service_cidrs() -> &'static ServiceCidrsOf<Self> {
+        &SERVICE_CIDR_V4
+    }
+    #[inline(always)]
+    fn unserved() -> &'static Unserved<Self> {
+        &UNSERVED_V4
     }
     #[inline(always)]
     fn affinity() -> &'static Affinities<Self> {
@@ -145,6 +167,14 @@ impl FamilyMaps for [u8; 16] {
     #[inline(always)]
     fn held() -> &'static HeldOf<Self> {
         &HELD_V6
+    }
+    #[inline(always)]
+    fn service_cidrs() -> &'static ServiceCidrsOf<Self> {
+        &SERVICE_CIDR_V6
+    }
+    #[inline(always)]
+    fn unserved() -> &'static Unserved<Self> {
+        &UNSERVED_V6
     }
     #[inline(always)]
     fn affinity() -> &'static Affinities<Self> {
@@ -178,6 +208,23 @@ pub(crate) fn filter_has(bit: u32) -> bool {
         Some(word) => unsafe { core::ptr::read_volatile(word) & mask != 0 },
         None => false,
     }
+}
+
+/// Whether an address is in a Service CIDR.
+#[inline(always)]
+pub(crate) fn is_in_service_cidr<A: FamilyMaps>(address: &A) -> bool {
+    match A::service_cidrs().get_ptr(0) {
+        // SAFETY: the pointer is into the array's memory, any octets of which are ranges. The agent empties the element before
+        // it writes other ranges there, so that none is made of the halves of two.
+        Some(cidrs) => unsafe { (*cidrs).contain(address) },
+        None => false,
+    }
+}
+
+/// Whether a Service has an address that is not served here.
+#[inline(always)]
+pub(crate) fn is_unserved<A: FamilyMaps>(address: &A) -> bool {
+    A::unserved().get_ptr(address).is_some()
 }
 
 /// Takes a token for an echo reply, and says whether there was one.

@@ -27,11 +27,13 @@ const REFUSE: i32 = 100;
 /// Nor these: the packet is an ICMP error. Where it is about no known flow it passes, uncounted or as one to a VIP.
 const RELATE: i32 = 101;
 const RELATE_TO_VIP: i32 = 102;
+/// Or it is dropped, for nobody has its destination.
+const RELATE_TO_NOBODY: i32 = 103;
 /// Nor this: the packet is a ping to be answered.
-const ECHO: i32 = 103;
+const ECHO: i32 = 104;
 /// Nor these: the packet is a fragment that is kept, or one for which others were kept.
-const HOLD: i32 = 104;
-const PUT_BACK: i32 = 105;
+const HOLD: i32 = 105;
+const PUT_BACK: i32 = 106;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -166,6 +168,7 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
             }
         }
         Action::Relate if verdict.reason == Reason::NotForService => RELATE,
+        Action::Relate if verdict.reason == Reason::Unallocated => RELATE_TO_NOBODY,
         Action::Relate => RELATE_TO_VIP,
         Action::Echo => ECHO,
         Action::Reject => {
@@ -187,12 +190,17 @@ fn finish<A: Reject + Relate + Echo + Hold>(skb: Skb, action: i32) -> i32 {
         PUT_BACK => A::put_back(skb, Direction::FromClient),
         REFUSE => refuse::<A>(skb),
         ECHO => A::echo(skb),
-        // One call for both: the verifier walks each call to its end.
-        RELATE..=RELATE_TO_VIP => A::from_pod(skb).unwrap_or_else(|Unrelated| {
-            if action == RELATE_TO_VIP {
-                count(Reason::UnknownProtocol);
+        // One call for all: the verifier walks each call to its end.
+        RELATE..=RELATE_TO_NOBODY => A::from_pod(skb).unwrap_or_else(|Unrelated| match action {
+            RELATE_TO_NOBODY => {
+                count(Reason::Unallocated);
+                DROP
             }
-            NEXT
+            RELATE_TO_VIP => {
+                count(Reason::UnknownProtocol);
+                NEXT
+            }
+            _ => NEXT,
         }),
         action => action,
     }

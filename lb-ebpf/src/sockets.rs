@@ -61,6 +61,16 @@ impl<A: FamilyMaps + Mapped> Sockets for Host<A> {
     }
 
     #[inline(always)]
+    fn is_in_service_cidr(&self, address: &A) -> bool {
+        maps::is_in_service_cidr(address)
+    }
+
+    #[inline(always)]
+    fn is_unserved(&self, address: &A) -> bool {
+        maps::is_unserved(address)
+    }
+
+    #[inline(always)]
     fn slot(&self, index: u32) -> Option<u32> {
         maps::slot(index)
     }

@@ -2,7 +2,7 @@
 //!
 //! It says that the VIP is served. Which endpoint would answer, and whether it does, it does not say: none of them sees it.
 
-use super::{Dataplane, Verdict, vip_flags};
+use super::{Dataplane, UNALLOCATED, Verdict, vip_flags};
 use crate::frontend::Frontend;
 use crate::packet::{Packet, echo};
 use crate::reason::Reason;
@@ -16,6 +16,9 @@ pub(super) fn from_workload<D: Dataplane>(
     let flags = vip_flags(dp, &request.destination);
     if flags == 0 {
         return Verdict::pass(Reason::NotForService);
+    }
+    if flags == UNALLOCATED {
+        return Verdict::drop(Reason::Unallocated);
     }
     if !echo::is_answerable(request) {
         return Verdict::pass(Reason::UnknownProtocol);

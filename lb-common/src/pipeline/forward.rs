@@ -2,8 +2,8 @@
 
 use super::select::{self, First};
 use super::{
-    Dataplane, Room, Verdict, echo, ending, failover, forget_known, fragments, is_idle, record,
-    vip_flags,
+    Dataplane, Room, UNALLOCATED, Verdict, echo, ending, failover, forget_known, fragments,
+    is_idle, record, unallocated, vip_flags,
 };
 use crate::addr::{Address, Protocol};
 use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
@@ -20,7 +20,7 @@ pub fn from_workload<D: Dataplane>(
 ) -> Verdict<D::Address> {
     fragments::note(packet, room);
     if !dp.may_be_vip(&packet.destination) {
-        return Verdict::pass(Reason::NotForService);
+        return unallocated::from_workload(dp, &packet.destination);
     }
     let (ports, protocol, flags) = match packet.transport {
         Transport::Tcp(ports, flags) => (ports, Protocol::Tcp, Some(flags)),
@@ -29,7 +29,12 @@ pub fn from_workload<D: Dataplane>(
         Transport::Fragment => return fragments::from_workload(dp, packet, room),
         Transport::EchoRequest => return echo::from_workload(dp, packet),
         Transport::IcmpError => return Verdict::relate(untranslatable(dp, packet)),
-        Transport::Other(_) => return Verdict::pass(untranslatable(dp, packet)),
+        Transport::Other(_) => {
+            return match untranslatable(dp, packet) {
+                Reason::Unallocated => Verdict::drop(Reason::Unallocated),
+                reason => Verdict::pass(reason),
+            };
+        }
     };
     let tuple = packet.from_client(&ports, protocol);
     room.key = ConntrackKey::new(&tuple, Direction::FromClient);
@@ -38,11 +43,12 @@ pub fn from_workload<D: Dataplane>(
     verdict
 }
 
-/// Why a packet without ports passes; it is counted where its destination really is a VIP.
+/// Why a packet without ports passes, unless nobody has its destination; it is counted where that really is a VIP.
 #[inline(always)]
 fn untranslatable<D: Dataplane>(dp: &D, packet: &Packet<D::Address>) -> Reason {
     match vip_flags(dp, &packet.destination) {
         0 => Reason::NotForService,
+        UNALLOCATED => Reason::Unallocated,
         _ => Reason::UnknownProtocol,
     }
 }

@@ -3,7 +3,7 @@
 //! Each is translated where it stands. One that comes before the first, which alone has the ports, is held; when the first
 //! has come, it is put back to where it came from, and is now one that follows.
 
-use super::{Action, Dataplane, Room, Verdict, is_older, vip_flags};
+use super::{Action, Dataplane, Room, UNALLOCATED, Verdict, is_older, vip_flags};
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::conntrack::Direction;
 use crate::fragments::{Decision, MOST_HELD, SECONDS};
@@ -84,8 +84,10 @@ fn towards_vip<D: Dataplane>(
     if known && room.fragments.says(Decision::Destination, identification) {
         return Reason::Fragment;
     }
-    if vip_flags(dp, &room.fragments_key.destination()) == 0 {
-        return Reason::NotForService;
+    match vip_flags(dp, &room.fragments_key.destination()) {
+        0 => return Reason::NotForService,
+        UNALLOCATED => return Reason::Unallocated,
+        _ => {}
     }
     if Protocol::from_number(protocol).is_none() {
         return Reason::UnknownProtocol;
@@ -192,7 +194,7 @@ fn verdict<A: Address>(reason: Reason, side: Side, room: &Room<A>) -> Verdict<A>
             Verdict::rewrite(rewrite, reason)
         }
         Reason::FragmentHeld => Verdict::hold(),
-        Reason::FragmentWithoutFirst => Verdict::drop(reason),
+        Reason::FragmentWithoutFirst | Reason::Unallocated => Verdict::drop(reason),
         _ => Verdict::pass(reason),
     }
 }

@@ -1,7 +1,10 @@
 //! The first packet of a flow: frontend → slot → backend, and a new entry.
 
 use super::forward::towards_backend;
-use super::{Dataplane, Room, Verdict, affinity, ending, failover, forget_known, hairpin, is_idle};
+use super::{
+    Dataplane, Room, UNALLOCATED, Verdict, affinity, ending, failover, forget_known, hairpin,
+    is_idle, vip_flags,
+};
 use crate::addr::Address;
 use crate::backend::Backend;
 use crate::conntrack::{Chosen, Flow, FlowState, FlowTable};
@@ -34,7 +37,7 @@ pub(super) struct First {
 #[inline(never)]
 pub(super) fn backend<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Reason {
     let Some(frontend) = dp.frontend(&room.key.frontend()) else {
-        return no_frontend(dp, room.key.frontend());
+        return no_frontend(dp, &room.key.frontend());
     };
     if frontend.range().len == 0 {
         return no_backend(&frontend);
@@ -71,12 +74,14 @@ pub(super) fn verdict<A: Address>(reason: Reason, new: &Flow<A>) -> Verdict<A> {
     }
 }
 
-/// A packet to no frontend: refused where the address is a VIP (S-30 c), nobody's business elsewhere.
+/// A packet to no frontend: refused where the address is a VIP (S-30 c), dropped where it could be one (S-30 d), nobody's
+/// business elsewhere.
 #[inline(always)]
-fn no_frontend<D: Dataplane>(dp: &D, key: FrontendKey<D::Address>) -> Reason {
-    match dp.frontend(&key.into_address_row()) {
-        Some(_) => Reason::UnknownPort,
-        None => Reason::NotForService,
+fn no_frontend<D: Dataplane>(dp: &D, key: &FrontendKey<D::Address>) -> Reason {
+    match vip_flags(dp, &key.address()) {
+        0 => Reason::NotForService,
+        UNALLOCATED => Reason::Unallocated,
+        _ => Reason::UnknownPort,
     }
 }
 

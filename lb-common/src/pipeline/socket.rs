@@ -100,6 +100,10 @@ pub trait Sockets {
     fn may_be_vip(&self, address: &Self::Address) -> bool;
     /// The frontend of a key.
     fn frontend(&self, key: &FrontendKey<Self::Address>) -> Option<Frontend>;
+    /// As [`Dataplane::is_in_service_cidr`](super::Dataplane::is_in_service_cidr).
+    fn is_in_service_cidr(&self, address: &Self::Address) -> bool;
+    /// As [`Dataplane::is_unserved`](super::Dataplane::is_unserved).
+    fn is_unserved(&self, address: &Self::Address) -> bool;
     /// The backend id in a slot; 0 in a slot that was never written.
     fn slot(&self, index: u32) -> Option<u32>;
     /// The backend of an id.
@@ -157,14 +161,15 @@ pub fn to_peer<D: Sockets>(
     let Request {
         protocol, peer: to, ..
     } = *request;
-    if !dp.may_be_vip(&to.address) {
-        return direct(dp, request);
+    let mut frontend = None;
+    if dp.may_be_vip(&to.address) {
+        frontend = dp.frontend(&FrontendKey::new(to.address, to.port, protocol));
+        if frontend.is_none() && dp.frontend(&FrontendKey::address_row(to.address)).is_some() {
+            return verdict(SocketAction::Refuse, Reason::SocketUnknownPort);
+        }
     }
-    let Some(frontend) = dp.frontend(&FrontendKey::new(to.address, to.port, protocol)) else {
-        return match dp.frontend(&FrontendKey::address_row(to.address)) {
-            Some(_) => verdict(SocketAction::Refuse, Reason::SocketUnknownPort),
-            None => direct(dp, request),
-        };
+    let Some(frontend) = frontend else {
+        return elsewhere(dp, request);
     };
     if frontend.range().len == 0 {
         return no_backend(&frontend, protocol);
@@ -256,7 +261,17 @@ fn remember<D: Sockets>(dp: &D, key: &SocketKey, peer: &SocketPeer) {
     }
 }
 
-/// A call to an address that is no VIP. It may well be a backend's that the same socket has spoken to through a VIP: from
+/// A call to an address that is no VIP: dropped where it is in a Service CIDR and no Service has it (S-30 d).
+#[inline(always)]
+fn elsewhere<D: Sockets>(dp: &D, request: &Request<D::Address>) -> SocketVerdict<D::Address> {
+    let address = &request.peer.address;
+    if dp.is_in_service_cidr(address) && !dp.is_unserved(address) {
+        return dropped(Reason::SocketUnallocated, request.protocol);
+    }
+    direct(dp, request)
+}
+
+/// A call to an address that is no VIP and none that a Service could have. It may well be a backend's that the same socket has spoken to through a VIP: from
 /// now on the process sees whom it asked for.
 #[inline(always)]
 fn direct<D: Sockets>(dp: &D, request: &Request<D::Address>) -> SocketVerdict<D::Address> {
@@ -267,20 +282,25 @@ fn direct<D: Sockets>(dp: &D, request: &Request<D::Address>) -> SocketVerdict<D:
     verdict(SocketAction::Pass, Reason::NotForService)
 }
 
-/// A call to a frontend without backends (S-30 a, b). Netfilter drops what is for a Local service port without a local
-/// endpoint: a connection times out, and a datagram is forbidden. There is no packet to be lost here, so the time-out comes
-/// at once.
+/// A call to a frontend without backends (S-30 a, b).
 #[inline(always)]
 fn no_backend<A: Mapped>(frontend: &Frontend, protocol: Protocol) -> SocketVerdict<A> {
     const ELSEWHERE: u32 = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;
     if frontend.flags() & ELSEWHERE != ELSEWHERE {
         return verdict(SocketAction::Refuse, Reason::SocketNoEndpoint);
     }
+    dropped(Reason::SocketNoLocalEndpoint, protocol)
+}
+
+/// A call of which kube-proxy has netfilter drop the packets: a connection times out, and a datagram is forbidden. There is no
+/// packet to be lost here, so the time-out comes at once.
+#[inline(always)]
+fn dropped<A: Mapped>(reason: Reason, protocol: Protocol) -> SocketVerdict<A> {
     let action = match protocol {
         Protocol::Tcp => SocketAction::TimeOut,
         _ => SocketAction::Forbid,
     };
-    verdict(action, Reason::SocketNoLocalEndpoint)
+    verdict(action, reason)
 }
 
 #[inline(always)]

@@ -12,6 +12,7 @@ mod halves;
 mod related;
 mod spread;
 mod translation;
+mod unallocated;
 mod verdicts;
 
 use super::*;

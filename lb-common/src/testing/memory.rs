@@ -15,6 +15,7 @@ use crate::pipeline::{
     self, Action, Dataplane, Room, Verdict, from_workload, related, to_workload,
 };
 use crate::reason::Reason;
+use crate::service_cidr::ServiceCidrs;
 use crate::token_bucket::{ECHO_REPLIES, TokenBucket};
 use crate::{maglev, rewrite, vip_filter};
 
@@ -24,6 +25,10 @@ pub struct MemoryDataplane<A> {
     pub vip_filter: HashSet<u32>,
     /// Frontends.
     pub frontends: HashMap<FrontendKey<A>, Frontend>,
+    /// Service CIDRs.
+    pub service_cidrs: ServiceCidrs<A>,
+    /// Addresses that a Service has and that are not served.
+    pub unserved: HashSet<A>,
     /// Slots.
     pub slots: Vec<u32>,
     /// Backends.
@@ -120,6 +125,14 @@ impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
         self.frontends.get(key).copied()
     }
 
+    fn is_in_service_cidr(&self, address: &A) -> bool {
+        self.service_cidrs.contain(address)
+    }
+
+    fn is_unserved(&self, address: &A) -> bool {
+        self.unserved.contains(address)
+    }
+
     fn slot(&self, index: u32) -> Option<u32> {
         self.slots.get(index as usize).copied()
     }
@@ -179,6 +192,8 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
         Self {
             vip_filter: HashSet::new(),
             frontends: HashMap::new(),
+            service_cidrs: ServiceCidrs::none(),
+            unserved: HashSet::new(),
             slots: Vec::new(),
             backends: HashMap::new(),
             affinity: RefCell::default(),
@@ -301,6 +316,8 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
                 verdict.action = Action::Pass;
                 if self.relate(frame, direction, &packet, room) {
                     verdict.reason = Reason::IcmpError;
+                } else if verdict.reason == Reason::Unallocated {
+                    verdict.action = Action::Drop;
                 }
             }
             Action::Echo => {

@@ -10,6 +10,8 @@ use crate::addr::Protocol;
 use crate::backend::{Backend, BackendState, list};
 use crate::frontend::{Frontend, SlotRange};
 use crate::packet::Parse;
+use crate::service_cidr::ServiceCidrs;
+use crate::vip_filter;
 
 /// Endpoints' pods, some of which are clients as well.
 const PODS: u8 = 4;
@@ -40,7 +42,7 @@ pub struct Populated<A> {
     pub clients: Vec<(A, u16)>,
     /// The endpoints.
     pub backends: Vec<(A, u16)>,
-    /// Ends that clients' packets go to: frontends, unknown ports of VIPs, and others.
+    /// Ends that clients' packets go to: frontends, unknown ports of VIPs, addresses of a Service CIDR, and others.
     pub destinations: Vec<(A, u16)>,
 }
 
@@ -49,6 +51,12 @@ impl<A: Parse + Numbered + Hash> Populated<A> {
     pub fn new(slots: Vec<u32>) -> Self {
         let mut dp = MemoryDataplane::new();
         dp.flows.capacity = usize::MAX;
+        dp.service_cidrs = ServiceCidrs::new([(A::vip(0), A::OCTETS as u32 * 8 - 8)]);
+        dp.unserved.extend([A::vip(18), A::vip(20)]);
+        // As if these shared a VIP's bit.
+        for address in [A::vip(19), A::vip(20)] {
+            dp.vip_filter.insert(vip_filter::bit(&address));
+        }
         let pods: Vec<A> = (1..=PODS).map(A::pod).collect();
         let mut destinations = ends(&[A::vip(10)], &[80, 80, 80, 53, 53, 53, 81]);
         destinations.extend(ends(&[A::vip(11)], &[80, 80, 53]));
@@ -56,6 +64,7 @@ impl<A: Parse + Numbered + Hash> Populated<A> {
         destinations.extend(ends(&[A::vip(12), A::vip(14), A::vip(15)], &[80]));
         destinations.extend(ends(&[A::vip(10), A::vip(11)], &[8080, 8080]));
         destinations.extend([(A::pod(1), 8080), (A::pod(9), 53)]);
+        destinations.extend((17..=20).map(|n| (A::vip(n), 80)));
         // The answers of a pod to itself go to the VIP at the client's port.
         destinations.extend(ends(&[A::vip(10)], &[40_000, 40_001]));
         let mut populated = Self {

@@ -12,6 +12,7 @@ use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::{limit, name};
 use lb_common::service::ServiceName;
+use lb_common::service_cidr::ServiceCidrs;
 use lb_common::socket::{SocketKey, SocketPeer};
 use lb_common::{reason, vip_filter};
 
@@ -72,7 +73,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 19] {
+pub fn all(limits: &Limits) -> [MapSpec; 23] {
     let id = size::<u32>();
     [
         hash(
@@ -158,6 +159,10 @@ pub fn all(limits: &Limits) -> [MapSpec; 19] {
         fragments::<V6>(name::FRAGMENTS_V6),
         held::<V4>(name::HELD_V4),
         held::<V6>(name::HELD_V6),
+        array(name::SERVICE_CIDR_V4, size::<ServiceCidrs<V4>>(), 1),
+        array(name::SERVICE_CIDR_V6, size::<ServiceCidrs<V6>>(), 1),
+        unserved::<V4>(name::UNSERVED_V4),
+        unserved::<V6>(name::UNSERVED_V6),
     ]
 }
 
@@ -221,6 +226,13 @@ fn held<A>(name: &'static str) -> MapSpec {
     MapSpec {
         fixed_entries: true,
         ..lru(name, key, value, limit::HELD)
+    }
+}
+
+fn unserved<A>(name: &'static str) -> MapSpec {
+    MapSpec {
+        fixed_entries: true,
+        ..hash(name, size::<A>(), size::<u32>(), limit::UNSERVED)
     }
 }
 

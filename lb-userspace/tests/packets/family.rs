@@ -15,6 +15,8 @@ pub trait Family: Refuse + Numbered + Hash + Debug + Send + 'static {
     const BACKENDS: &'static str;
     const CONNTRACK: &'static str;
     const AFFINITY: &'static str;
+    const SERVICE_CIDR: &'static str;
+    const UNSERVED: &'static str;
     const FRAGMENTS: &'static str;
     /// Name of the map of fragments that are held.
     const HELD: &'static str;
@@ -29,6 +31,8 @@ impl Family for [u8; 4] {
     const BACKENDS: &'static str = name::BACKENDS_V4;
     const CONNTRACK: &'static str = name::CONNTRACK_V4;
     const AFFINITY: &'static str = name::AFFINITY_V4;
+    const SERVICE_CIDR: &'static str = name::SERVICE_CIDR_V4;
+    const UNSERVED: &'static str = name::UNSERVED_V4;
     const FRAGMENTS: &'static str = name::FRAGMENTS_V4;
     const HELD: &'static str = name::HELD_V4;
 }
@@ -38,6 +42,8 @@ impl Family for [u8; 16] {
     const BACKENDS: &'static str = name::BACKENDS_V6;
     const CONNTRACK: &'static str = name::CONNTRACK_V6;
     const AFFINITY: &'static str = name::AFFINITY_V6;
+    const SERVICE_CIDR: &'static str = name::SERVICE_CIDR_V6;
+    const UNSERVED: &'static str = name::UNSERVED_V6;
     const FRAGMENTS: &'static str = name::FRAGMENTS_V6;
     const HELD: &'static str = name::HELD_V6;
 }

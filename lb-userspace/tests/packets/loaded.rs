@@ -15,6 +15,7 @@ use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::layout::name;
 use lb_common::pipeline::Dataplane;
 use lb_common::reason::Reason;
+use lb_common::service_cidr::ServiceCidrs;
 use lb_common::testing::MemoryDataplane;
 use lb_common::vip_filter;
 use lb_userspace::datapath::{Ticks, object};
@@ -151,6 +152,10 @@ impl Loaded {
             let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
             slots.set(index as u32, pair, 0)?;
         }
+        let mut cidrs: Array<_, Wire<ServiceCidrs<A>>> = self.map(A::SERVICE_CIDR)?.try_into()?;
+        cidrs.set(0, Wire(dp.service_cidrs), 0)?;
+        let unserved = dp.unserved.iter().map(|address| (*address, 1));
+        replace::<A, u32>(self.map(A::UNSERVED)?, &unserved.collect())?;
         replace::<u32, Backend<A>>(self.map(A::BACKENDS)?, &dp.backends)?;
         replace::<FrontendKey<A>, Frontend>(self.map(A::FRONTENDS)?, &dp.frontends)
     }

@@ -19,6 +19,7 @@ mod related;
 mod stack;
 mod summed;
 mod test_run;
+mod unallocated;
 
 // The runs take place on the loopback device of the process's own, empty network.
 lab::sandbox!();

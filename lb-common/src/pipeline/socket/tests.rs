@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::*;
 use crate::frontend::SlotRange;
 use crate::pipeline::Dataplane;
+use crate::service_cidr::ServiceCidrs;
 use crate::testing::strategies::{Family, on_both_families};
 use crate::testing::{MemoryDataplane, Random};
 
@@ -70,6 +71,12 @@ impl<A: Family> Sockets for World<A> {
     }
     fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {
         Dataplane::frontend(&self.tables, key)
+    }
+    fn is_in_service_cidr(&self, address: &A) -> bool {
+        Dataplane::is_in_service_cidr(&self.tables, address)
+    }
+    fn is_unserved(&self, address: &A) -> bool {
+        Dataplane::is_unserved(&self.tables, address)
     }
     fn slot(&self, index: u32) -> Option<u32> {
         self.tables.slot(index)
@@ -224,6 +231,29 @@ on_both_families! {
         ] {
             let verdict = world.call(&request(1, protocol, peer), Call::Connect);
             assert_eq!((verdict.action, verdict.reason), (action, reason), "{peer:?}");
+        }
+    }
+
+    fn an_address_of_a_service_cidr_that_no_service_has_fails_as_a_drop_would_s30d<A>() {
+        let mut world = World::<A>::serving(Protocol::Tcp, 1);
+        let tables = &mut world.tables;
+        tables.service_cidrs = ServiceCidrs::new([(A::vip(0), A::OCTETS as u32 * 8 - 8)]);
+        tables.unserved.insert(A::vip(13));
+        // As if this one shared a VIP's bit.
+        tables.vip_filter.insert(crate::vip_filter::bit(&A::vip(12)));
+        let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+        let (nobody, nothing) = (Reason::SocketUnallocated, Reason::NotForService);
+        for (to, protocol, call, action, reason) in [
+            (A::vip(11), tcp, Call::Connect, SocketAction::TimeOut, nobody),
+            (A::vip(12), tcp, Call::Connect, SocketAction::TimeOut, nobody),
+            (A::vip(11), udp, Call::Connect, SocketAction::Forbid, nobody),
+            (A::vip(12), udp, Call::Send, SocketAction::Forbid, nobody),
+            (A::vip(13), tcp, Call::Connect, SocketAction::Pass, nothing),
+            (A::pod(50), tcp, Call::Connect, SocketAction::Pass, nothing),
+            (A::vip(10), tcp, Call::Connect, SocketAction::Redirect, Reason::SocketForward),
+        ] {
+            let verdict = world.call(&request(1, protocol, end(to, 80)), call);
+            assert_eq!((verdict.action, verdict.reason), (action, reason), "{to:?}");
         }
     }
 
