@@ -7,7 +7,7 @@ mod state;
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::frontend::FrontendKey;
 use crate::layout::map_type;
-pub use state::FlowState;
+pub use state::{FlowState, Table};
 
 /// The two ends of a packet, as a flow is looked up by it.
 ///
@@ -427,7 +427,8 @@ pub trait FlowTable<A: Address> {
     /// Stores a flow so that it is found from both sides, replacing what either side knew. Never half a flow.
     fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull>;
     /// Writes the state and the stamp of a known flow where both sides find it. A side that was forgotten is stored again.
-    fn update(&self, flow: &Flow<A>);
+    /// `before` is the state that the flow was found with: with another [`FlowState::table`] it moves.
+    fn update(&self, flow: &Flow<A>, before: FlowState);
     /// Forgets a flow on both sides.
     fn remove(&self, flow: &Flow<A>);
 }

@@ -19,10 +19,14 @@ pub mod name {
     pub const BACKENDS_V4: &str = "backends_v4";
     /// IPv6 backends by id.
     pub const BACKENDS_V6: &str = "backends_v6";
-    /// IPv4 flows.
+    /// IPv4 flows that are assured and not over.
     pub const CONNTRACK_V4: &str = "conntrack_v4";
-    /// IPv6 flows.
+    /// IPv6 flows that are assured and not over.
     pub const CONNTRACK_V6: &str = "conntrack_v6";
+    /// IPv4 flows that are not assured yet, or over.
+    pub const TRANSIENT_V4: &str = "transient_v4";
+    /// IPv6 flows that are not assured yet, or over.
+    pub const TRANSIENT_V6: &str = "transient_v6";
     /// IPv4 clients' backends.
     pub const AFFINITY_V4: &str = "affinity_v4";
     /// IPv6 clients' backends.
@@ -31,6 +35,8 @@ pub mod name {
     pub const VIP_FILTER: &str = "vip_filter";
     /// Packets by reason.
     pub const COUNTERS: &str = "counters";
+    /// How many entries of LRU maps were made and removed.
+    pub const LRU_ENTRIES: &str = "lru_entries";
     /// Names of the service ports, for people.
     pub const SERVICES: &str = "services";
     /// What the agent keeps across its own restarts.
@@ -57,7 +63,7 @@ pub mod name {
     pub const SOCKET_AFFINITY: &str = "socket_affinity";
 
     /// All of them.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 26] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -65,10 +71,13 @@ pub mod name {
         BACKENDS_V6,
         CONNTRACK_V4,
         CONNTRACK_V6,
+        TRANSIENT_V4,
+        TRANSIENT_V6,
         AFFINITY_V4,
         AFFINITY_V6,
         VIP_FILTER,
         COUNTERS,
+        LRU_ENTRIES,
         SERVICES,
         CONFIG,
         SOCKET_PEERS,
@@ -101,8 +110,12 @@ pub mod limit {
     pub const SLOTS: u32 = 1_048_576;
     /// Service ports.
     pub const SERVICES: u32 = 65_536;
-    /// Conntrack entries of one family. A flow takes two entries, four where a backend reaches itself.
+    /// Conntrack entries of one family: flows that are assured and not over. A flow takes two entries, four where a backend
+    /// reaches itself.
     pub const CONNTRACK: u32 = 262_144;
+    /// Entries of one family for flows that are not assured yet, or over, in numbers as for conntrack. A handshake needs its entries
+    /// for the time of a round trip: there is room for the new connections of a tenth of a second under 600 000 forged ones a second.
+    pub const TRANSIENT: u32 = 131_072;
     /// Datagrams in fragments of one family that are remembered. No flag sets it: a record is needed for as long as the fragments of
     /// one datagram follow each other, microseconds as a rule.
     pub const FRAGMENTS: u32 = 8_192;

@@ -325,10 +325,11 @@ fn vip_flags<D: Dataplane>(dp: &D, address: &D::Address) -> u32 {
 /// second.
 #[inline(always)]
 fn record<D: Dataplane>(dp: &D, flow: &mut Flow<D::Address>, seen: FlowState, now: u32) {
-    let state = flow.state().with(seen);
-    if state != flow.state() || age(dp, flow.last_seen(), now) >= dp.ticks_per_second() {
+    let before = flow.state();
+    let state = before.with(seen);
+    if state != before || age(dp, flow.last_seen(), now) >= dp.ticks_per_second() {
         flow.see(state, now);
-        dp.flows().update(flow);
+        dp.flows().update(flow, before);
     }
 }
 
@@ -339,6 +340,18 @@ fn forget_known<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) {
     dp.flows().remove(&room.known);
     if room.known.is_hairpin() {
         hairpin::forget_other(dp, room);
+    }
+}
+
+/// Whether a packet of the client assures its flow: the backend has answered, and the client goes on. A SYN that comes again does
+/// not, nor does a reset, with which a client refuses an answer that it never asked for.
+#[inline(always)]
+fn assurance(state: FlowState, flags: Option<TcpFlags>) -> FlowState {
+    let goes_on = flags.is_none_or(|flags| !flags.opens() && !flags.accepts() && !flags.rst());
+    if goes_on && state.has(FlowState::REPLIED) {
+        FlowState::ASSURED
+    } else {
+        FlowState::NEW
     }
 }
 

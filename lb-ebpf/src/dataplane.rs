@@ -2,21 +2,21 @@
 //!
 //! All of it is inlined away, but for what would not fit on the stack.
 
-use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_jiffies64;
 use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
-use lb_common::conntrack::{ConntrackKey, Flow, FlowTable, TableFull};
+use lb_common::entries::Lru;
 use lb_common::fragments::{Fragments, FragmentsKey};
 use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::pipeline::Dataplane;
 use lb_common::vip_filter;
 
-use crate::maps::{self, FamilyMaps};
-use crate::scratch::{self, Scratch};
+use crate::flows::LruFlows;
+use crate::maps::{self, FamilyMaps, IS_THERE};
+use crate::scratch::Scratch;
 
 /// Key of the hashes. The agent sets it to the secret that it keeps in `config`.
 #[unsafe(no_mangle)]
@@ -32,12 +32,6 @@ pub(crate) struct Kernel<A> {
     flows: LruFlows<A>,
 }
 
-/// Flows in an LRU hash, one entry for each direction. Keys are built in the run's working memory.
-pub(crate) struct LruFlows<A> {
-    scratch: *mut Scratch,
-    family: PhantomData<A>,
-}
-
 impl<A: FamilyMaps> Kernel<A> {
     /// The data plane of this run.
     ///
@@ -47,10 +41,8 @@ impl<A: FamilyMaps> Kernel<A> {
     #[inline(always)]
     pub(crate) unsafe fn new(scratch: *mut Scratch) -> Self {
         Self {
-            flows: LruFlows {
-                scratch,
-                family: PhantomData,
-            },
+            // SAFETY: by the caller's promise.
+            flows: unsafe { LruFlows::new(scratch) },
         }
     }
 }
@@ -109,7 +101,7 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
 
     #[inline(always)]
     fn set_affinity(&self, key: &AffinityKey<A>, affinity: &Affinity) {
-        let _ = A::affinity().insert(key, affinity, BPF_ANY);
+        maps::put::<A, _, _, _>(A::affinity(), Lru::Affinity, key, affinity, IS_THERE);
     }
 
     #[inline(always)]
@@ -149,51 +141,13 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
     }
 }
 
-impl<A: FamilyMaps> FlowTable<A> for LruFlows<A> {
-    #[inline(always)]
-    fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
-        find(key, into)
-    }
-
-    #[inline(always)]
-    fn find_ports(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
-        let Some(entry) = A::conntrack().get_ptr(key) else {
-            return false;
-        };
-        // SAFETY: the entry's memory stays a flow's as long as this program runs. Should it be another's by now, no entry that
-        // is looked for under the wrong ports is this flow's.
-        into.take_ports(unsafe { &*entry });
-        true
-    }
-
-    #[inline(always)]
-    fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull> {
-        if store(flow, self.scratch) {
-            Ok(())
-        } else {
-            Err(TableFull)
-        }
-    }
-
-    #[inline(always)]
-    fn update(&self, flow: &Flow<A>) {
-        // A side that can't be stored now is stored by the next packet that has something to record.
-        store(flow, self.scratch);
-    }
-
-    #[inline(always)]
-    fn remove(&self, flow: &Flow<A>) {
-        forget(flow, self.scratch);
-    }
-}
-
 /// Copies a map's value word by word, for a copy in one piece would be a call of a loop over its octets.
 ///
 /// # Safety
 ///
 /// Both are valid for a `T`.
 #[inline(always)]
-unsafe fn copy_row<T: Copy>(row: *const T, into: *mut T) {
+pub(crate) unsafe fn copy_row<T: Copy>(row: *const T, into: *mut T) {
     const { assert!(size_of::<T>() % 4 == 0 && align_of::<T>() % 4 == 0) };
     let (from, to) = (row.cast::<u32>(), into.cast::<u32>());
     let mut word = 0;
@@ -202,18 +156,6 @@ unsafe fn copy_row<T: Copy>(row: *const T, into: *mut T) {
         unsafe { to.add(word).write(from.add(word).read_volatile()) };
         word += 1;
     }
-}
-
-/// Copies the flow of a key, if there is one. A function of its own, for its stack frame.
-#[inline(never)]
-fn find<A: FamilyMaps>(key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
-    let Some(entry) = A::conntrack().get_ptr(key) else {
-        return false;
-    };
-    // SAFETY: the entry's memory stays a flow's as long as this program runs.
-    unsafe { copy_row(entry, into) };
-    // An LRU map gives an entry's memory to another key at once, maybe while it is copied here.
-    into.is_found_by(key)
 }
 
 /// Copies the record of a first fragment, if there is one. As the next, a function of its own because few packets need it.
@@ -231,35 +173,4 @@ fn recall<A: FamilyMaps>(key: &FragmentsKey<A>, into: &mut Fragments<A>) -> bool
 #[inline(never)]
 fn remember<A: FamilyMaps>(key: &FragmentsKey<A>, fragments: &Fragments<A>) {
     let _ = A::fragments().insert(key, fragments, BPF_ANY);
-}
-
-/// Writes both entries of a flow, or none. A function of its own: it is called from several places and would be compiled
-/// into each.
-#[inline(never)]
-fn store<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) -> bool {
-    // SAFETY: the scratch is this run's; nobody else uses its key.
-    let key = unsafe { scratch::key::<A>(scratch) };
-    key.set_from_backend(flow);
-    if A::conntrack().insert(&*key, flow, BPF_ANY).is_err() {
-        return false;
-    }
-    key.set_from_client(flow);
-    if A::conntrack().insert(&*key, flow, BPF_ANY).is_ok() {
-        return true;
-    }
-    key.set_from_backend(flow);
-    let _ = A::conntrack().remove(&*key);
-    false
-}
-
-/// Removes both entries of a flow; one that is not there need not be removed. The pipeline calls it from a function of
-/// its own, and needs no frame more.
-#[inline(always)]
-fn forget<A: FamilyMaps>(flow: &Flow<A>, scratch: *mut Scratch) {
-    // SAFETY: the scratch is this run's; nobody else uses its key.
-    let key = unsafe { scratch::key::<A>(scratch) };
-    key.set_from_client(flow);
-    let _ = A::conntrack().remove(&*key);
-    key.set_from_backend(flow);
-    let _ = A::conntrack().remove(&*key);
 }

@@ -2,13 +2,14 @@
 //!
 //! The sizes here are defaults that the agent overrides when it creates the maps.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_EXIST, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::entries::{self, Change, Lru};
 use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::limit;
@@ -26,6 +27,7 @@ const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const MAX_FRONTENDS: usize = limit::FRONTENDS as usize;
 const MAX_BACKENDS: usize = limit::BACKENDS as usize;
 const MAX_CONNTRACK: usize = limit::CONNTRACK as usize;
+const MAX_TRANSIENT: usize = limit::TRANSIENT as usize;
 const MAX_FRAGMENTS: usize = limit::FRAGMENTS as usize;
 const MAX_HELD: usize = limit::HELD as usize;
 const MAX_UNSERVED: usize = limit::UNSERVED as usize;
@@ -34,10 +36,13 @@ const MAX_SERVICES: usize = limit::SERVICES as usize;
 const SLOT_ELEMENTS: usize = (limit::SLOTS / SLOTS_PER_ELEMENT) as usize;
 const FILTER_WORDS: usize = vip_filter::WORDS as usize;
 const REASONS: usize = reason::COUNT as usize;
+const COUNTS: usize = entries::COUNT as usize;
 
 pub(crate) type Frontends<A> = HashMap<FrontendKey<A>, Frontend, MAX_FRONTENDS, NO_PREALLOC>;
 pub(crate) type Backends<A> = HashMap<u32, Backend<A>, MAX_BACKENDS, NO_PREALLOC>;
 pub(crate) type Conntrack<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_CONNTRACK>;
+/// As conntrack, its list of what is unused is one for all CPUs: a CPU that makes most of the flows has nearly all of the room.
+pub(crate) type Transient<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_TRANSIENT>;
 pub(crate) type FragmentsOf<A> = LruHashMap<FragmentsKey<A>, Fragments<A>, MAX_FRAGMENTS>;
 pub(crate) type HeldOf<A> = LruHashMap<HeldKey<A>, Held, MAX_HELD>;
 pub(crate) type ServiceCidrsOf<A> = Array<ServiceCidrs<A>, 1>;
@@ -56,6 +61,10 @@ static BACKENDS_V6: Backends<[u8; 16]> = HashMap::new();
 static CONNTRACK_V4: Conntrack<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "conntrack_v6")]
 static CONNTRACK_V6: Conntrack<[u8; 16]> = LruHashMap::new();
+#[btf_map(name = "transient_v4")]
+static TRANSIENT_V4: Transient<[u8; 4]> = LruHashMap::new();
+#[btf_map(name = "transient_v6")]
+static TRANSIENT_V6: Transient<[u8; 16]> = LruHashMap::new();
 #[btf_map(name = "fragments_v4")]
 static FRAGMENTS_V4: FragmentsOf<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "fragments_v6")]
@@ -90,6 +99,8 @@ static SLOTS: Array<SlotPair, SLOT_ELEMENTS, MMAPABLE> = Array::new();
 static VIP_FILTER: Array<u64, FILTER_WORDS, MMAPABLE> = Array::new();
 #[btf_map(name = "counters")]
 static COUNTERS: PerCpuArray<u64, REASONS> = PerCpuArray::new();
+#[btf_map(name = "lru_entries")]
+static LRU_ENTRIES: PerCpuArray<u64, COUNTS> = PerCpuArray::new();
 /// What pings of VIPs are answered from. Each CPU has its own, so that none waits for another.
 #[btf_map(name = "echo_tokens")]
 static ECHO_TOKENS: PerCpuArray<TokenBucket, 1> = PerCpuArray::new();
@@ -105,6 +116,7 @@ pub(crate) trait FamilyMaps: Parse {
     fn frontends() -> &'static Frontends<Self>;
     fn backends() -> &'static Backends<Self>;
     fn conntrack() -> &'static Conntrack<Self>;
+    fn transient() -> &'static Transient<Self>;
     fn fragments() -> &'static FragmentsOf<Self>;
     fn held() -> &'static HeldOf<Self>;
     fn service_cidrs() -> &'static ServiceCidrsOf<Self>;
@@ -124,6 +136,10 @@ impl FamilyMaps for [u8; 4] {
     #[inline(always)]
     fn conntrack() -> &'static Conntrack<Self> {
         &CONNTRACK_V4
+    }
+    #[inline(always)]
+    fn transient() -> &'static Transient<Self> {
+        &TRANSIENT_V4
     }
     #[inline(always)]
     fn fragments() -> &'static FragmentsOf<Self> {
@@ -159,6 +175,10 @@ impl FamilyMaps for [u8; 16] {
     #[inline(always)]
     fn conntrack() -> &'static Conntrack<Self> {
         &CONNTRACK_V6
+    }
+    #[inline(always)]
+    fn transient() -> &'static Transient<Self> {
+        &TRANSIENT_V6
     }
     #[inline(always)]
     fn fragments() -> &'static FragmentsOf<Self> {
@@ -242,6 +262,54 @@ pub(crate) fn take_echo_token(now: u32, ticks_per_second: u32) -> bool {
 pub(crate) fn count(reason: Reason) {
     if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
         // SAFETY: the element belongs to this CPU, and a TC program is not interrupted by itself on the same CPU.
+        unsafe { *counter = (*counter).wrapping_add(1) };
+    }
+}
+
+/// What is expected of a row that is to be written: it is there, or it is not. An LRU map does not say which it was, and a new one
+/// counts.
+pub(crate) const IS_THERE: u64 = BPF_EXIST as u64;
+pub(crate) const IS_NEW: u64 = BPF_NOEXIST as u64;
+
+/// Inserts or replaces a row of an LRU map whose entries are counted, and returns whether it is there now. One call of the
+/// kernel where it is as expected, else two.
+#[inline(always)]
+pub(crate) fn put<A: FamilyMaps, K, V, const MAX: usize>(
+    map: &LruHashMap<K, V, MAX>,
+    lru: Lru,
+    key: &K,
+    row: &V,
+    expected: u64,
+) -> bool {
+    let mut flags = expected;
+    if map.insert(key, row, flags).is_err() {
+        flags = expected ^ IS_THERE ^ IS_NEW;
+        if map.insert(key, row, flags).is_err() {
+            return false;
+        }
+    }
+    if flags == IS_NEW {
+        count_entry::<A>(lru, Change::Made);
+    }
+    true
+}
+
+/// Removes a row of an LRU map whose entries are counted; one that is not there need not be removed.
+#[inline(always)]
+pub(crate) fn take_out<A: FamilyMaps, K, V, const MAX: usize>(
+    map: &LruHashMap<K, V, MAX>,
+    lru: Lru,
+    key: &K,
+) {
+    if map.remove(key).is_ok() {
+        count_entry::<A>(lru, Change::Removed);
+    }
+}
+
+#[inline(always)]
+fn count_entry<A: FamilyMaps>(lru: Lru, change: Change) {
+    if let Some(counter) = LRU_ENTRIES.get_ptr_mut(entries::index(A::OCTETS, lru, change)) {
+        // SAFETY: as for the counters of reasons.
         unsafe { *counter = (*counter).wrapping_add(1) };
     }
 }

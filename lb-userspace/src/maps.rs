@@ -89,9 +89,17 @@ pub trait Maps {
     fn vip_filter(&self) -> Result<Vec<u64>, MapError>;
     /// The element of `config`.
     fn config(&self) -> Result<Config, MapError>;
-    /// Shows every conntrack entry once to `visit`. The data plane goes on writing: entries made or deleted meanwhile
-    /// may or may not be shown. What an incomplete walk has not shown may exist all the same.
+    /// Shows every entry of a flow that is assured and not over once to `visit`. The data plane goes on writing: entries made
+    /// or deleted meanwhile may or may not be shown. What an incomplete walk has not shown may exist all the same.
     fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError>;
+    /// Shows the entries of all other flows to `visit`, as [`Maps::conntrack`] shows its own; among them are copies, as old as their
+    /// stamps, of flows that are in conntrack by now.
+    fn transient(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError>;
+    /// Shows the entries of all flows: what conntrack has of a flow comes before an older copy of it.
+    fn flows(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
+        let conntrack = self.conntrack(visit)?;
+        Ok(conntrack.and(self.transient(visit)?))
+    }
     /// Shows every client that stays with a backend to `visit`, as [`Maps::conntrack`] shows its entries.
     fn affinity(&self, visit: &mut dyn FnMut(AffinityRow)) -> Result<Walk, MapError>;
     /// Shows what is remembered of every socket to `visit`, as [`Maps::conntrack`] shows its entries.
@@ -100,6 +108,8 @@ pub trait Maps {
     fn socket_affinity(&self, visit: &mut dyn FnMut(Affinity)) -> Result<Walk, MapError>;
     /// The counters, summed over all CPUs, by the number of their reason.
     fn counters(&self) -> Result<Vec<u64>, MapError>;
+    /// How many entries of LRU maps were made and removed, by the numbers of [`lb_common::entries`].
+    fn lru_entries(&self) -> Result<Vec<u64>, MapError>;
     /// How many entries there is room for.
     fn limits(&self) -> Limits;
     /// Does the operations in their order, each whether or not those before it succeeded; one result for each.

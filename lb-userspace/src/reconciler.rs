@@ -188,11 +188,11 @@ impl<M: Maps> Reconciler<M> {
             return Ok(0);
         }
         // No flow begins any more at a VIP of these bits, so none can be missed that begins meanwhile.
-        let walk = self.maps.conntrack(&mut |flow| {
+        let walk = self.maps.flows(&mut |flow| {
             clearable.remove(&row::vip_bit(&flow.frontend.ip()));
         })?;
         if walk == Walk::Incomplete {
-            debug!("conntrack changes too fast to be read whole, bits of VIPs that are gone stay");
+            debug!("flows come and go too fast to be read whole, bits of VIPs that are gone stay");
             return Ok(0);
         }
         let ops: Vec<Op> = clearable.into_iter().map(Op::ClearVipBit).collect();

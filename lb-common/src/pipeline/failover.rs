@@ -6,7 +6,7 @@
 
 use super::{Dataplane, Room, age};
 use crate::addr::Address;
-use crate::conntrack::{Flow, FlowState};
+use crate::conntrack::Flow;
 use crate::hash;
 use crate::reason::Reason;
 
@@ -63,7 +63,7 @@ impl Unanswered {
 /// Whether a SYN of a known flow, whose backend is still there, is the client's next try.
 #[inline(always)]
 pub(super) fn is_due<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
-    !flow.state().has(FlowState::REPLIED)
+    !flow.state().is_open()
         && age(dp, flow.last_seen(), now) >= dp.ticks_per_second() / COPIES_PER_SECOND
 }
 

@@ -2,8 +2,8 @@
 
 use super::select::{self, First};
 use super::{
-    Dataplane, Room, UNALLOCATED, Verdict, echo, ending, failover, forget_known, fragments,
-    is_idle, record, unallocated, vip_flags,
+    Dataplane, Room, UNALLOCATED, Verdict, assurance, echo, ending, failover, forget_known,
+    fragments, is_idle, record, unallocated, vip_flags,
 };
 use crate::addr::{Address, Protocol};
 use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
@@ -65,7 +65,8 @@ fn balance<D: Dataplane>(
     if dp.flows().find(&room.key, &mut room.known) {
         match standing(dp, &room.known, flags, now) {
             Standing::Keep => {
-                let seen = ending(flags, FlowState::CLIENT_FIN);
+                let assured = assurance(room.known.state(), flags);
+                let seen = ending(flags, FlowState::CLIENT_FIN).with(assured);
                 record(dp, &mut room.known, seen, now);
                 return Verdict::rewrite(towards_backend(&room.known), Reason::Forward);
             }

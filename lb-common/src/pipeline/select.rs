@@ -96,12 +96,13 @@ fn no_backend(frontend: &Frontend) -> Reason {
     }
 }
 
-/// The state that a flow begins with. A TCP segment that opens nothing belongs to a connection that was answered before.
+/// The state that a flow begins with. A TCP segment that opens nothing belongs to a connection that was answered before, if it
+/// is not forged: only the backend's answer tells.
 #[inline(always)]
 fn state(first: &First) -> FlowState {
     match first.flags {
         Some(flags) if !flags.opens() => {
-            FlowState::REPLIED.with(ending(first.flags, FlowState::CLIENT_FIN))
+            FlowState::RESUMED.with(ending(first.flags, FlowState::CLIENT_FIN))
         }
         _ => FlowState::NEW,
     }
@@ -167,10 +168,9 @@ pub(super) fn take_tuple<D: Dataplane>(dp: &D, now: u32, room: &mut Room<D::Addr
         return true;
     }
     let other = &room.known;
-    if other.frontend() == room.new.frontend() {
-        return true;
-    }
-    if !other.state().is_closed() && !is_idle(dp, other, now) {
+    // What is left of the same flow, found from this side alone, goes as well: the table that it is in may be asked first.
+    let is_another = other.frontend() != room.new.frontend();
+    if is_another && !other.state().is_closed() && !is_idle(dp, other, now) {
         return false;
     }
     room.displaces = 1;

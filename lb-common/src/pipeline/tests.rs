@@ -5,6 +5,7 @@ mod associations;
 mod clash;
 mod echo;
 mod failover;
+mod flood;
 mod flows;
 mod fragments;
 mod hairpin;

@@ -7,7 +7,7 @@ use std::hash::Hash;
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::{Backend, BackendState, list};
-use crate::conntrack::{ConntrackKey, Direction, Flow, FlowTable, TableFull};
+use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable, TableFull};
 use crate::fragments::{Fragments, FragmentsKey, HELD_OCTETS, HeldKey};
 use crate::frontend::{Frontend, FrontendKey, SlotRange};
 use crate::packet::{self, Parse};
@@ -96,11 +96,12 @@ impl<A: Address + Hash> FlowTable<A> for MemoryFlows<A> {
         if self.entries.borrow().len() + 2 > self.capacity {
             return Err(TableFull);
         }
-        self.update(flow);
+        self.update(flow, flow.state());
         Ok(())
     }
 
-    fn update(&self, flow: &Flow<A>) {
+    /// One map is both tables: a flow's state says in which of them it is.
+    fn update(&self, flow: &Flow<A>, _: FlowState) {
         let mut entries = self.entries.borrow_mut();
         entries.insert(flow.from_client(), *flow);
         entries.insert(flow.from_backend(), *flow);

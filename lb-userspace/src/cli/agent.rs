@@ -83,9 +83,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", env = "LB_MAX_SERVICES", default_value_t = limit::SERVICES)]
     max_services: u32,
 
-    /// Room for conntrack entries of one family; a flow takes two.
+    /// Room for conntrack entries of one family; a flow takes two, from the client's first packet after the backend's answer to its
+    /// end.
     #[arg(long, value_name = "N", env = "LB_MAX_CONNTRACK", default_value_t = limit::CONNTRACK)]
     max_conntrack: u32,
+
+    /// Room for entries of one family for all other flows: those that begin, single questions and answers, and what is over. This is
+    /// what a flood of forged packets fills.
+    #[arg(long, value_name = "N", env = "LB_MAX_TRANSIENT", default_value_t = limit::TRANSIENT)]
+    max_transient: u32,
 
     /// Room for clients of one IP family that stay with their backend by session affinity, one for each client and Service
     /// port; the longest unused is forgotten when there is no room.
@@ -168,6 +174,7 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             slots: args.max_slots,
             services: args.max_services,
             conntrack: args.max_conntrack,
+            transient: args.max_transient,
             affinity: args.max_affinity,
             sockets: args.max_sockets,
         },

@@ -239,6 +239,8 @@ fn is_irreplaceable(name: &str) -> bool {
     [
         name::CONNTRACK_V4,
         name::CONNTRACK_V6,
+        name::TRANSIENT_V4,
+        name::TRANSIENT_V6,
         name::AFFINITY_V4,
         name::AFFINITY_V6,
         name::SOCKET_PEERS,

@@ -24,7 +24,7 @@ use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::name;
 use lb_common::service::ServiceName;
 use lb_common::socket::{SocketKey, SocketPeer};
-use lb_common::{reason, vip_filter};
+use lb_common::{entries, reason, vip_filter};
 
 use crate::maps::row::{V4, V6};
 use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
@@ -43,12 +43,15 @@ pub struct BpfMaps {
     backends_v6: Table<u32, Backend<V6>>,
     conntrack_v4: Table<ConntrackKey<V4>, Flow<V4>>,
     conntrack_v6: Table<ConntrackKey<V6>, Flow<V6>>,
+    transient_v4: Table<ConntrackKey<V4>, Flow<V4>>,
+    transient_v6: Table<ConntrackKey<V6>, Flow<V6>>,
     affinity_v4: Table<AffinityKey<V4>, Affinity>,
     affinity_v6: Table<AffinityKey<V6>, Affinity>,
     services: Table<u32, ServiceName>,
     slots: Mapped,
     vip_filter: Mapped,
     counters: PerCpuArray<MapData, u64>,
+    lru_entries: PerCpuArray<MapData, u64>,
     config: Array<MapData, Wire<Config>>,
     socket_peers: Table<SocketKey, SocketPeer>,
     socket_affinity: Table<SocketAffinityKey, Affinity>,
@@ -68,12 +71,15 @@ impl BpfMaps {
             backends_v6: pins.table(name::BACKENDS_V6)?,
             conntrack_v4: pins.table(name::CONNTRACK_V4)?,
             conntrack_v6: pins.table(name::CONNTRACK_V6)?,
+            transient_v4: pins.table(name::TRANSIENT_V4)?,
+            transient_v6: pins.table(name::TRANSIENT_V6)?,
             affinity_v4: pins.table(name::AFFINITY_V4)?,
             affinity_v6: pins.table(name::AFFINITY_V6)?,
             services: pins.table(name::SERVICES)?,
             slots: pins.mapped(name::SLOTS)?,
             vip_filter: pins.mapped(name::VIP_FILTER)?,
             counters: pins.typed(name::COUNTERS, |data| Map::PerCpuArray(data).try_into())?,
+            lru_entries: pins.typed(name::LRU_ENTRIES, |data| Map::PerCpuArray(data).try_into())?,
             config: pins.typed(name::CONFIG, |data| Map::Array(data).try_into())?,
             socket_peers: pins.table(name::SOCKET_PEERS)?,
             socket_affinity: pins.table(name::SOCKET_AFFINITY)?,
@@ -220,6 +226,16 @@ impl Maps for BpfMaps {
         Ok(v4.and(v6))
     }
 
+    fn transient(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
+        let v4 = self
+            .transient_v4
+            .walk(&mut |key, flow| visit(FlowRow::v4(&key, &flow)))?;
+        let v6 = self
+            .transient_v6
+            .walk(&mut |key, flow| visit(FlowRow::v6(&key, &flow)))?;
+        Ok(v4.and(v6))
+    }
+
     fn affinity(&self, visit: &mut dyn FnMut(AffinityRow)) -> Result<Walk, MapError> {
         let v4 = self
             .affinity_v4
@@ -239,12 +255,11 @@ impl Maps for BpfMaps {
     }
 
     fn counters(&self) -> Result<Vec<u64>, MapError> {
-        (0..reason::COUNT)
-            .map(|index| match self.counters.get(&index, 0) {
-                Ok(per_cpu) => Ok(per_cpu.iter().sum()),
-                Err(e) => Err(error::write(name::COUNTERS, "read", index.to_string(), e)),
-            })
-            .collect()
+        sums(name::COUNTERS, &self.counters, reason::COUNT)
+    }
+
+    fn lru_entries(&self) -> Result<Vec<u64>, MapError> {
+        sums(name::LRU_ENTRIES, &self.lru_entries, entries::COUNT)
     }
 
     fn limits(&self) -> Limits {
@@ -263,6 +278,10 @@ impl Maps for BpfMaps {
                 .conntrack_v4
                 .max_entries()
                 .min(self.conntrack_v6.max_entries()),
+            transient: self
+                .transient_v4
+                .max_entries()
+                .min(self.transient_v6.max_entries()),
             affinity: self
                 .affinity_v4
                 .max_entries()
@@ -282,6 +301,20 @@ impl Maps for BpfMaps {
         }
         results
     }
+}
+
+/// The elements of an array, each summed over all CPUs.
+fn sums(
+    name: &'static str,
+    map: &PerCpuArray<MapData, u64>,
+    elements: u32,
+) -> Result<Vec<u64>, MapError> {
+    (0..elements)
+        .map(|index| match map.get(&index, 0) {
+            Ok(per_cpu) => Ok(per_cpu.iter().sum()),
+            Err(e) => Err(error::write(name, "read", index.to_string(), e)),
+        })
+        .collect()
 }
 
 /// Whether two operations put rows into the same map.

@@ -12,7 +12,7 @@ use lb_common::frontend::Frontend;
 use lb_common::layout::name;
 use lb_common::service::ServiceName;
 use lb_common::socket::SocketPeer;
-use lb_common::{reason, vip_filter};
+use lb_common::{entries, reason, vip_filter};
 
 use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
 use crate::model::Family;
@@ -24,7 +24,9 @@ pub struct Memory {
     pub faults: BTreeMap<usize, i32>,
     /// The conntrack entries.
     pub conntrack: Vec<FlowRow>,
-    /// What becomes of walks over conntrack.
+    /// The entries of flows that are not assured yet, or over.
+    pub transient: Vec<FlowRow>,
+    /// What becomes of walks over both.
     pub conntrack_walk: Walk,
     /// The clients that stay with a backend.
     pub affinity: Vec<AffinityRow>,
@@ -34,6 +36,8 @@ pub struct Memory {
     pub socket_affinity: Vec<Affinity>,
     /// The counters.
     pub counters: Vec<u64>,
+    /// How many entries of LRU maps were made and removed.
+    pub lru_entries: Vec<u64>,
     limits: Limits,
     /// By family: `[IPv4, IPv6]`.
     frontends: [HashMap<FrontendAt, Frontend>; 2],
@@ -53,11 +57,13 @@ impl Memory {
         Self {
             faults: BTreeMap::new(),
             conntrack: Vec::new(),
+            transient: Vec::new(),
             conntrack_walk: Walk::Complete,
             affinity: Vec::new(),
             socket_peers: Vec::new(),
             socket_affinity: Vec::new(),
             counters: vec![0; reason::COUNT as usize],
+            lru_entries: vec![0; entries::COUNT as usize],
             limits,
             frontends: Default::default(),
             backends: Default::default(),
@@ -205,6 +211,11 @@ impl Maps for Memory {
         Ok(self.conntrack_walk)
     }
 
+    fn transient(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
+        self.transient.iter().copied().for_each(visit);
+        Ok(self.conntrack_walk)
+    }
+
     fn affinity(&self, visit: &mut dyn FnMut(AffinityRow)) -> Result<Walk, MapError> {
         self.affinity.iter().copied().for_each(visit);
         Ok(Walk::Complete)
@@ -222,6 +233,10 @@ impl Maps for Memory {
 
     fn counters(&self) -> Result<Vec<u64>, MapError> {
         Ok(self.counters.clone())
+    }
+
+    fn lru_entries(&self) -> Result<Vec<u64>, MapError> {
+        Ok(self.lru_entries.clone())
     }
 
     fn limits(&self) -> Limits {

@@ -14,7 +14,7 @@ use lb_common::layout::{limit, name};
 use lb_common::service::ServiceName;
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::socket::{SocketKey, SocketPeer};
-use lb_common::{reason, vip_filter};
+use lb_common::{entries, reason, vip_filter};
 
 use crate::maps::row::{V4, V6};
 pub use limits::{LimitError, Limits};
@@ -73,7 +73,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 23] {
+pub fn all(limits: &Limits) -> [MapSpec; 26] {
     let id = size::<u32>();
     [
         hash(
@@ -109,18 +109,10 @@ pub fn all(limits: &Limits) -> [MapSpec; 23] {
             size::<Backend<V6>>(),
             limits.backends,
         ),
-        lru(
-            name::CONNTRACK_V4,
-            size::<ConntrackKey<V4>>(),
-            size::<Flow<V4>>(),
-            limits.conntrack,
-        ),
-        lru(
-            name::CONNTRACK_V6,
-            size::<ConntrackKey<V6>>(),
-            size::<Flow<V6>>(),
-            limits.conntrack,
-        ),
+        flows::<V4>(name::CONNTRACK_V4, limits.conntrack),
+        flows::<V6>(name::CONNTRACK_V6, limits.conntrack),
+        flows::<V4>(name::TRANSIENT_V4, limits.transient),
+        flows::<V6>(name::TRANSIENT_V6, limits.transient),
         lru(
             name::AFFINITY_V4,
             size::<AffinityKey<V4>>(),
@@ -140,6 +132,10 @@ pub fn all(limits: &Limits) -> [MapSpec; 23] {
         MapSpec {
             kind: MapKind::PerCpuArray,
             ..array(name::COUNTERS, size::<u64>(), reason::COUNT)
+        },
+        MapSpec {
+            kind: MapKind::PerCpuArray,
+            ..array(name::LRU_ENTRIES, size::<u64>(), entries::COUNT)
         },
         hash(name::SERVICES, id, size::<ServiceName>(), limits.services),
         array(name::CONFIG, size::<Config>(), 1),
@@ -213,6 +209,11 @@ fn lru(name: &'static str, key_size: u32, value_size: u32, max_entries: u32) -> 
     }
 }
 
+fn flows<A>(name: &'static str, max_entries: u32) -> MapSpec {
+    let (key, value) = (size::<ConntrackKey<A>>(), size::<Flow<A>>());
+    lru(name, key, value, max_entries)
+}
+
 fn fragments<A>(name: &'static str) -> MapSpec {
     let (key, value) = (size::<FragmentsKey<A>>(), size::<Fragments<A>>());
     MapSpec {
@@ -283,7 +284,11 @@ mod tests {
 
     #[test]
     fn the_number_of_entries_of_the_filter_is_part_of_its_shape() {
-        let filter = all(&Limits::default())[9];
+        let specs = all(&Limits::default());
+        let filter = specs
+            .iter()
+            .find(|spec| spec.name == name::VIP_FILTER)
+            .unwrap();
         let mut found = filter.shape();
         found.max_entries /= 2;
         assert!(!filter.accepts(&found));

@@ -73,7 +73,7 @@ impl Actual {
             .unwrap_or(0);
         // A backend that is gone lives on in its flows, clients and sockets: its id with the same epoch would be taken for it.
         let walk = maps
-            .conntrack(&mut |flow| last = last.max(flow.epoch))?
+            .flows(&mut |flow| last = last.max(flow.epoch))?
             .and(maps.affinity(&mut |client| last = last.max(client.epoch))?)
             .and(maps.socket_affinity(&mut |client| last = last.max(client.epoch))?)
             .and(maps.socket_peers(&mut |peer| last = last.max(peer.epoch()))?);

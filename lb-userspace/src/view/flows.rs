@@ -1,5 +1,6 @@
-//! The flows in conntrack, each once.
+//! The flows, each once.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -59,12 +60,16 @@ pub struct FlowView {
     pub idle_seconds: u32,
 }
 
-/// Reads conntrack.
+/// Reads the flows of both tables.
 pub fn conntrack(maps: &dyn Maps, clock: Clock) -> Result<Flows, MapError> {
     let names = Names::read(maps)?;
     let mut rows = Vec::new();
-    let walk = maps.conntrack(&mut |flow| {
-        if flow.direction == Direction::FromClient {
+    // An entry of conntrack comes first, and an older copy of it says nothing.
+    let mut seen = HashSet::new();
+    let walk = maps.flows(&mut |flow| {
+        if flow.direction == Direction::FromClient
+            && seen.insert((flow.protocol.number(), flow.client, flow.frontend))
+        {
             rows.push(FlowView {
                 protocol: flow.protocol.name(),
                 client: flow.client,

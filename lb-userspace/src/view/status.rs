@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use lb_common::entries::{self, Change, Lru};
 use lb_common::frontend::Frontend;
 use lb_common::layout::{LAYOUT, name};
 use lb_common::reason::Reason;
@@ -80,6 +81,8 @@ pub struct FillView {
     pub nearly_full: bool,
     /// A full map forgets what was unused for longest and refuses nothing, so it may well be full.
     pub forgets_unused: bool,
+    /// Entries that had to go for others, at least; 0 where they are not counted.
+    pub displaced: u64,
     /// The flag that makes room, if one does.
     pub flag: Option<&'static str>,
 }
@@ -178,6 +181,8 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
     let mut flows = [0_u64; 2];
     // What an incomplete walk has seen is near enough to tell how full the map is.
     let _ = maps.conntrack(&mut |flow| flows[Family::of(&flow.client.ip()) as usize] += 1)?;
+    let mut others = [0_u64; 2];
+    let _ = maps.transient(&mut |flow| others[Family::of(&flow.client.ip()) as usize] += 1)?;
     let mut clients = [0_u64; 2];
     let _ = maps.affinity(&mut |row| clients[Family::of(&row.client) as usize] += 1)?;
     let (mut peers, mut sockets) = (0, 0);
@@ -193,6 +198,7 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
     let frontends_flag = Some("--max-frontends");
     let backends_flag = Some("--max-backends");
     let conntrack_flag = Some("--max-conntrack");
+    let transient_flag = Some("--max-transient");
     let affinity_flag = Some("--max-affinity");
     let rows = [
         (
@@ -233,6 +239,18 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             conntrack_flag,
         ),
         (
+            name::TRANSIENT_V4,
+            others[0],
+            limits.transient,
+            transient_flag,
+        ),
+        (
+            name::TRANSIENT_V6,
+            others[1],
+            limits.transient,
+            transient_flag,
+        ),
+        (
             name::AFFINITY_V4,
             clients[0],
             limits.affinity,
@@ -264,10 +282,13 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             affinity_flag,
         ),
     ];
+    let counts = maps.lru_entries()?;
     let view = |(map, used, max, flag)| {
         let lru = [
             name::CONNTRACK_V4,
             name::CONNTRACK_V6,
+            name::TRANSIENT_V4,
+            name::TRANSIENT_V6,
             name::AFFINITY_V4,
             name::AFFINITY_V6,
             name::SOCKET_PEERS,
@@ -280,10 +301,31 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             max: u64::from(max),
             nearly_full: !forgets_unused && used * 5 >= u64::from(max) * 4,
             forgets_unused,
+            displaced: displaced(&counts, map, max),
             flag,
         }
     };
     Ok(rows.into_iter().map(view).collect())
+}
+
+/// How many entries of a map of this size had to go for others.
+fn displaced(counts: &[u64], map: &str, max: u32) -> u64 {
+    let counted = Lru::ALL.into_iter().flat_map(|lru| {
+        let octets = [4, 16].into_iter().zip(lru.names());
+        octets.map(move |(octets, name)| (name, octets, lru))
+    });
+    let count = |octets, lru, change| {
+        let index = entries::index(octets, lru, change) as usize;
+        counts.get(index).copied().unwrap_or(0)
+    };
+    counted
+        .filter(|(name, ..)| *name == map)
+        .map(|(_, octets, lru)| {
+            let [made, removed] =
+                [Change::Made, Change::Removed].map(|change| count(octets, lru, change));
+            entries::displaced(made, removed, max)
+        })
+        .sum()
 }
 
 impl Status {
@@ -352,6 +394,9 @@ impl fmt::Display for Status {
             let remark = match (fill.nearly_full, fill.flag) {
                 (true, Some(flag)) => format!("nearly full: raise {flag}"),
                 (true, None) => "nearly full".to_owned(),
+                (false, _) if fill.displaced > 0 => {
+                    format!("forgot the longest unused, {} so far", fill.displaced)
+                }
                 (false, _) if fill.forgets_unused && fill.used >= fill.max => {
                     "full: forgets the longest unused".to_owned()
                 }

@@ -43,12 +43,23 @@ fn a_flow_is_shown_once_and_one_of_a_service_that_is_gone_says_so() {
         now: 1_000,
         ticks_per_second: 100,
     };
+    let mut maps = example();
+    // A copy from before it was assured.
+    let state = "answered";
+    let copy = FlowRow {
+        state,
+        last_seen: 300,
+        ..maps.conntrack[0]
+    };
+    let client = "10.2.0.2:40000".parse().unwrap();
+    maps.transient = vec![copy, FlowRow { client, ..copy }];
     assert_eq!(
-        conntrack(&example(), clock).unwrap().to_string(),
+        conntrack(&maps, clock).unwrap().to_string(),
         "\
 PROTOCOL  CLIENT          FRONTEND      BACKEND        STATE        IDLE  SERVICE
 TCP       10.2.0.1:40000  10.96.0.1:80  10.1.0.1:8080  established  5s    default/web:http/TCP
 TCP       10.2.0.1:40001  10.96.0.1:80  10.1.0.1:8080  established  0s    unknown service port 9
+TCP       10.2.0.2:40000  10.96.0.1:80  10.1.0.1:8080  answered     7s    default/web:http/TCP
 "
     );
 }
@@ -81,6 +92,9 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
     let mut maps = example();
     let flow = maps.conntrack[0];
     maps.conntrack.resize(100, flow);
+    maps.transient = vec![flow];
+    maps.lru_entries[2] = 60;
+    maps.lru_entries[3] = 3;
     let status = status(&maps, devices, true)
         .unwrap()
         .with_socket_programs(AttachedHooks { attached: 8, of: 8 });
@@ -100,6 +114,8 @@ backends_v4         3       10
 backends_v6         0       10
 conntrack_v4      100      100  full: forgets the longest unused
 conntrack_v6        0      100
+transient_v4        1       50  forgot the longest unused, 7 so far
+transient_v6        0       50
 affinity_v4         0      100
 affinity_v6         0      100
 vip_filter          1   524288
@@ -251,6 +267,7 @@ fn example() -> Memory {
         slots: 100,
         services: 10,
         conntrack: 100,
+        transient: 50,
         affinity: 100,
         sockets: 100,
     };

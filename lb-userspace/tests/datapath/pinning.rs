@@ -143,6 +143,7 @@ fn flows_move_to_a_conntrack_map_of_another_size() -> Result<()> {
     }
     let larger = Limits {
         conntrack: 4096,
+        transient: 2048,
         ..small_limits()
     };
     let mut datapath = node.load_with(larger)?;

@@ -121,6 +121,7 @@ pub fn small_limits() -> Limits {
         slots: 128,
         services: 64,
         conntrack: 1024,
+        transient: 512,
         affinity: 64,
         sockets: 64,
     }

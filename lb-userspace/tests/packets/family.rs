@@ -14,6 +14,8 @@ pub trait Family: Refuse + Numbered + Hash + Debug + Send + 'static {
     const FRONTENDS: &'static str;
     const BACKENDS: &'static str;
     const CONNTRACK: &'static str;
+    /// Name of the map of flows that are not assured yet, or over.
+    const TRANSIENT: &'static str;
     const AFFINITY: &'static str;
     const SERVICE_CIDR: &'static str;
     const UNSERVED: &'static str;
@@ -30,6 +32,7 @@ impl Family for [u8; 4] {
     const FRONTENDS: &'static str = name::FRONTENDS_V4;
     const BACKENDS: &'static str = name::BACKENDS_V4;
     const CONNTRACK: &'static str = name::CONNTRACK_V4;
+    const TRANSIENT: &'static str = name::TRANSIENT_V4;
     const AFFINITY: &'static str = name::AFFINITY_V4;
     const SERVICE_CIDR: &'static str = name::SERVICE_CIDR_V4;
     const UNSERVED: &'static str = name::UNSERVED_V4;
@@ -41,6 +44,7 @@ impl Family for [u8; 16] {
     const FRONTENDS: &'static str = name::FRONTENDS_V6;
     const BACKENDS: &'static str = name::BACKENDS_V6;
     const CONNTRACK: &'static str = name::CONNTRACK_V6;
+    const TRANSIENT: &'static str = name::TRANSIENT_V6;
     const AFFINITY: &'static str = name::AFFINITY_V6;
     const SERVICE_CIDR: &'static str = name::SERVICE_CIDR_V6;
     const UNSERVED: &'static str = name::UNSERVED_V6;

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use lab::Sandbox;
 use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
-use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::conntrack::{ConntrackKey, Flow, Table};
 use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::layout::name;
 use lb_common::pipeline::Dataplane;
@@ -99,6 +99,8 @@ impl Loaded {
             .map_max_entries(name::SLOTS, 4_096)
             .map_max_entries(name::CONNTRACK_V4, 65_536)
             .map_max_entries(name::CONNTRACK_V6, 65_536)
+            .map_max_entries(name::TRANSIENT_V4, 65_536)
+            .map_max_entries(name::TRANSIENT_V6, 65_536)
             .map_max_entries(name::FRAGMENTS_V4, 65_536)
             .map_max_entries(name::FRAGMENTS_V6, 65_536)
             .map_max_entries(name::HELD_V4, 8_192)
@@ -160,14 +162,43 @@ impl Loaded {
         replace::<FrontendKey<A>, Frontend>(self.map(A::FRONTENDS)?, &dp.frontends)
     }
 
-    /// The flows of one family, by their keys.
+    /// The flows of one family as packets find them, by their keys: what conntrack has of a flow counts, not an older copy of
+    /// it.
     ///
     /// # Errors
-    /// If the map can't be read.
+    /// If a map can't be read, or conntrack has a flow that is not assured or is over.
     pub fn flows<A: Family>(
         &mut self,
     ) -> Result<std::collections::HashMap<ConntrackKey<A>, Flow<A>>> {
-        self.rows(A::CONNTRACK)
+        let mut rows = self.rows(A::TRANSIENT)?;
+        for (key, flow) in self.rows::<ConntrackKey<A>, Flow<A>>(A::CONNTRACK)? {
+            ensure!(
+                flow.state().table() == Table::Conntrack,
+                "{flow:?} has no place in conntrack"
+            );
+            rows.insert(key, flow);
+        }
+        Ok(rows)
+    }
+
+    /// Makes these the flows of one family.
+    ///
+    /// # Errors
+    /// If the kernel refuses a write.
+    pub fn set_flows<A: Family>(
+        &mut self,
+        flows: &std::collections::HashMap<ConntrackKey<A>, Flow<A>>,
+    ) -> Result<()> {
+        for (table, map) in [
+            (Table::Conntrack, A::CONNTRACK),
+            (Table::Transient, A::TRANSIENT),
+        ] {
+            let rows = flows
+                .iter()
+                .filter(|(_, flow)| flow.state().table() == table);
+            self.set_rows(map, &rows.map(|(key, flow)| (*key, *flow)).collect())?;
+        }
+        Ok(())
     }
 
     /// Which backends the clients of one family have.
@@ -210,12 +241,12 @@ impl Loaded {
         replace(self.map(map)?, rows)
     }
 
-    /// Empties the flow table of one family.
+    /// Empties the flow tables of one family.
     ///
     /// # Errors
     /// If the kernel refuses a write.
     pub fn forget_flows<A: Family>(&mut self) -> Result<()> {
-        self.set_rows::<ConntrackKey<A>, Flow<A>>(A::CONNTRACK, &Default::default())
+        self.set_flows::<A>(&Default::default())
     }
 
     /// Runs a program on a frame.

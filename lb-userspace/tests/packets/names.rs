@@ -32,7 +32,7 @@ on_both_families! {
         for (map, fields) in [
             (A::FRONTENDS, &["address", "port", "protocol", "service_id", "cluster_offset", "cluster_len", "flags"][..]),
             (A::BACKENDS, &["address", "port", "state", "epoch", "service_id"]),
-            (A::CONNTRACK, &["client", "peer", "direction", "frontend_port", "backend_id", "epoch", "last_seen"]),
+            (A::TRANSIENT, &["client", "peer", "direction", "frontend_port", "backend_id", "epoch", "last_seen"]),
             (name::SLOTS, &["backend_ids"]),
             (name::CONFIG, &["secret", "started_at", "generation", "ticks_per_second"]),
         ] {

@@ -22,6 +22,7 @@ const SMALL: Limits = Limits {
     slots: 128,
     services: 4,
     conntrack: 64,
+    transient: 64,
     affinity: 64,
     sockets: 64,
 };
@@ -279,7 +280,12 @@ fn put_flow(dir: &Path) {
         service_id: 1,
         endpoint: end([10, 1, 0, 1], 80),
     };
-    let flow = Flow::new(&tuple, &chosen, FlowState::REPLIED, 1_000);
+    let flow = Flow::new(
+        &tuple,
+        &chosen,
+        FlowState::REPLIED.with(FlowState::ASSURED),
+        1_000,
+    );
     let data = MapData::from_pin(dir.join(name::CONNTRACK_V4)).unwrap();
     let mut map: HashMap<_, [u8; KEY], [u8; FLOW]> = Map::LruHashMap(data).try_into().unwrap();
     for key in [flow.from_client(), flow.from_backend()] {

@@ -169,12 +169,22 @@ on_both_families! {
         assert_no_half_flow(&dp);
     }
 
-    fn a_connection_whose_entry_was_lost_keeps_its_tuple_as_an_answered_one<A>() {
+    fn a_connection_whose_entry_was_lost_keeps_its_tuple_as_soon_as_it_is_answered<A>() {
         let dp = two_frontends::<A>(Protocol::Tcp, 1);
         let second = to_vip(11, L4::tcp(40_000, 80, SYN));
-        forwarded(&dp, &to_vip(10, L4::tcp(40_000, 80, ACK)));
+        answered(&dp, &to_vip(10, L4::tcp(40_000, 80, ACK)), ACK);
         dp.advance(121);
         assert_eq!(send(&dp, &second).reason, Reason::TupleClash);
+    }
+
+    // It may be a forged one.
+    fn a_segment_of_no_known_connection_that_nobody_answers_keeps_its_tuple_as_a_syn_does<A>() {
+        for (seconds, reason) in [(120, Reason::TupleClash), (121, Reason::NewFlow)] {
+            let dp = two_frontends::<A>(Protocol::Tcp, 1);
+            forwarded(&dp, &to_vip(10, L4::tcp(40_000, 80, ACK)));
+            dp.advance(seconds);
+            assert_eq!(send(&dp, &to_vip(11, L4::tcp(40_000, 80, SYN))).reason, reason);
+        }
     }
 
     fn a_connection_whose_entry_was_lost_ends_by_its_last_segments<A>() {

@@ -16,6 +16,8 @@ pub struct Limits {
     pub services: u32,
     /// Conntrack entries of one family (`--max-conntrack`).
     pub conntrack: u32,
+    /// Entries of one family for flows that are not assured yet, or over (`--max-transient`).
+    pub transient: u32,
     /// Clients of one family that stay with their backend (`--max-affinity`).
     pub affinity: u32,
     /// Sockets of the node's processes (`--max-sockets`).
@@ -30,6 +32,7 @@ impl Default for Limits {
             slots: limit::SLOTS,
             services: limit::SERVICES,
             conntrack: limit::CONNTRACK,
+            transient: limit::TRANSIENT,
             affinity: limit::AFFINITY,
             sockets: limit::SOCKETS,
         }
@@ -61,6 +64,7 @@ impl Limits {
             ("--max-slots", self.slots),
             ("--max-services", self.services),
             ("--max-conntrack", self.conntrack),
+            ("--max-transient", self.transient),
             ("--max-affinity", self.affinity),
             ("--max-sockets", self.sockets),
         ];

@@ -9,6 +9,7 @@ const TIGHT: Limits = Limits {
     slots: 10_000,
     services: 1_000,
     conntrack: 1,
+    transient: 1,
     affinity: 1,
     sockets: 1,
 };

@@ -100,7 +100,7 @@ impl<A: Family> Tables<A> {
         let held = loaded.rows::<_, Held>(A::HELD)?.into_iter();
         Ok(Self {
             held: held.map(|(key, row)| (key, row.frame().to_vec())).collect(),
-            flows: shifted(loaded.rows(A::CONNTRACK)?, ahead.wrapping_neg()),
+            flows: shifted(loaded.flows::<A>()?, ahead.wrapping_neg()),
             affinity: shifted(loaded.rows(A::AFFINITY)?, ahead.wrapping_neg()),
             fragments: shifted(loaded.rows(A::FRAGMENTS)?, ahead.wrapping_neg()),
         })
@@ -111,7 +111,7 @@ impl<A: Family> Tables<A> {
     /// # Errors
     /// If the kernel refuses a write.
     pub fn to_kernel(&self, loaded: &mut Loaded, ahead: u32) -> Result<()> {
-        loaded.set_rows(A::CONNTRACK, &shifted(self.flows.clone(), ahead))?;
+        loaded.set_flows(&shifted(self.flows.clone(), ahead))?;
         loaded.set_rows(A::AFFINITY, &shifted(self.affinity.clone(), ahead))?;
         loaded.set_rows(A::FRAGMENTS, &shifted(self.fragments.clone(), ahead))?;
         let held = self.held.iter();
