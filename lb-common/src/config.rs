@@ -21,7 +21,7 @@ map_type! {
         pub ticks_per_second: u32,
         /// What the agent made of the node's own sockets: the number of a [`SocketLb`](crate::socket::SocketLb).
         pub socket_lb: u32,
-        /// 0.
-        pub reserved: u32,
+        /// What the agent made of the redirect path: the number of a [`RedirectState`](crate::redirect::RedirectState).
+        pub redirect: u32,
     }
 }

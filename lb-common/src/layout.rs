@@ -61,9 +61,13 @@ pub mod name {
     pub const SOCKET_PEERS: &str = "socket_peers";
     /// Sockets' backends.
     pub const SOCKET_AFFINITY: &str = "socket_affinity";
+    /// IPv4 pods of this node, for the redirect path.
+    pub const LOCAL_PODS_V4: &str = "local_pods_v4";
+    /// IPv6 pods of this node, for the redirect path.
+    pub const LOCAL_PODS_V6: &str = "local_pods_v6";
 
     /// All of them.
-    pub const ALL: [&str; 26] = [
+    pub const ALL: [&str; 28] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -90,6 +94,8 @@ pub mod name {
         SERVICE_CIDR_V6,
         UNSERVED_V4,
         UNSERVED_V6,
+        LOCAL_PODS_V4,
+        LOCAL_PODS_V6,
     ];
     const _: () = {
         let mut i = 0;
@@ -130,6 +136,9 @@ pub mod limit {
     pub const UNSERVED: u32 = 65_536;
     /// Sockets of which it is remembered which frontend they asked for.
     pub const SOCKETS: u32 = 65_536;
+    /// Pods of one family on this node that packets can be handed to past the host's stack. No flag sets it: a node has a few
+    /// hundred, and a pod without a row is reached through the stack.
+    pub const LOCAL_PODS: u32 = 4_096;
 }
 
 /// A struct that lives in a map: plain bytes without padding.
@@ -198,6 +207,7 @@ mod tests {
     use super::*;
     use crate::affinity::{Affinity, AffinityKey, SocketAffinityKey};
     use crate::fragments::{Fragments, FragmentsKey, Held, HeldKey};
+    use crate::redirect::LocalPod;
     use crate::service_cidr::{self, ServiceCidrs};
     use crate::socket::{SocketKey, SocketPeer};
     use crate::{backend::Backend, config::Config, conntrack, frontend, service::ServiceName};
@@ -234,6 +244,7 @@ mod tests {
         describe::<Config>(&mut layout);
         describe::<SocketKey>(&mut layout);
         describe::<SocketPeer>(&mut layout);
+        describe::<LocalPod>(&mut layout);
         describe::<FragmentsKey<V4>>(&mut layout);
         describe::<FragmentsKey<V6>>(&mut layout);
         describe::<Fragments<V4>>(&mut layout);
@@ -261,5 +272,5 @@ mod tests {
         );
     }
 
-    const FINGERPRINT: u64 = 12770221037506551644;
+    const FINGERPRINT: u64 = 6127449338177825956;
 }

@@ -22,6 +22,7 @@ pub mod maglev;
 pub mod packet;
 pub mod pipeline;
 pub mod reason;
+pub mod redirect;
 pub mod rewrite;
 pub mod service;
 pub mod service_cidr;

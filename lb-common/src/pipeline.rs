@@ -6,6 +6,7 @@
 //! a [`Verdict`].
 
 mod affinity;
+pub mod deliver;
 mod echo;
 mod failover;
 mod forward;

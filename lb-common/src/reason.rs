@@ -86,6 +86,23 @@ reasons! {
     Unallocated = 28, "unallocated";
     /// Failed: a process turned to such an address.
     SocketUnallocated = 29, "socket-unallocated";
+    /// Delivered: straight into a pod of this node. This and those below say how a packet went on, beside what else was counted
+    /// for it.
+    Delivered = 30, "delivered";
+    /// Left to the host's stack: it goes back into the device that it came from.
+    StackHairpin = 31, "stack-hairpin";
+    /// Left to the host's stack: IPv4 options, IPv6 extension headers, a fragment, or an ICMP error.
+    StackHeaders = 32, "stack-headers";
+    /// Left to the host's stack: its source is not the address of the pod that sent it.
+    StackSource = 33, "stack-source";
+    /// Left to the host's stack: its Ethernet header addresses neither the node nor the pod.
+    StackLink = 34, "stack-link";
+    /// Left to the host's stack: its last hop is used up.
+    StackHopLimit = 35, "stack-hop-limit";
+    /// Left to the host's stack: it is larger than the pod's device takes.
+    StackTooBig = 36, "stack-too-big";
+    /// Left to the host's stack: the pod's device is gone.
+    StackNoDevice = 37, "stack-no-device";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

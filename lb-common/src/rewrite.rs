@@ -99,6 +99,22 @@ impl TransportEdits {
 }
 
 impl<A: Parse> Rewrite<A> {
+    /// Makes a packet that was rewritten what can now be read of it.
+    #[inline(always)]
+    pub fn renew(&self, packet: &mut Packet<A>) {
+        match &mut packet.transport {
+            Transport::Tcp(ports, _) | Transport::Udp(ports) => {
+                *ports = self.side.ports(self.to.port, self.other_port);
+            }
+            Transport::Sctp(..) | Transport::Fragment => {}
+            Transport::EchoRequest | Transport::IcmpError | Transport::Other(_) => return,
+        }
+        match self.side {
+            Side::Source => packet.source = self.to.address,
+            Side::Destination => packet.destination = self.to.address,
+        }
+    }
+
     /// The edits that carry the rewrite out on a packet, or none where the packet carries nothing that is balanced.
     #[inline(always)]
     pub fn edits(&self, packet: &Packet<A>) -> Option<Edits<A>> {

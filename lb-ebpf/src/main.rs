@@ -1,7 +1,8 @@
 //! The BPF object: two TC programs for each workload device. It takes no decision; `lb-common` does.
 //!
 //! `from_workload` runs where a pod's packets enter the host (TC ingress), `to_workload` where they leave it for the pod
-//! (TC egress). Each parses, asks the pipeline for a verdict and carries it out.
+//! (TC egress). Each parses, asks the pipeline for a verdict and carries it out. `deliver_v4` and `deliver_v6` hand what
+//! `from_workload` has dealt with straight into another pod, where the agent wants that.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
@@ -19,6 +20,8 @@ mod hold;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs;
+#[cfg(target_arch = "bpf")]
+mod redirect;
 #[cfg(target_arch = "bpf")]
 mod reject;
 #[cfg(target_arch = "bpf")]

@@ -15,6 +15,7 @@ use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::limit;
 use lb_common::packet::Parse;
 use lb_common::reason::{self, Reason};
+use lb_common::redirect::LocalPod;
 use lb_common::service::ServiceName;
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::token_bucket::{ECHO_REPLIES, TokenBucket};
@@ -32,6 +33,7 @@ const MAX_FRAGMENTS: usize = limit::FRAGMENTS as usize;
 const MAX_HELD: usize = limit::HELD as usize;
 const MAX_UNSERVED: usize = limit::UNSERVED as usize;
 const MAX_AFFINITY: usize = limit::AFFINITY as usize;
+const MAX_LOCAL_PODS: usize = limit::LOCAL_PODS as usize;
 const MAX_SERVICES: usize = limit::SERVICES as usize;
 const SLOT_ELEMENTS: usize = (limit::SLOTS / SLOTS_PER_ELEMENT) as usize;
 const FILTER_WORDS: usize = vip_filter::WORDS as usize;
@@ -47,6 +49,7 @@ pub(crate) type FragmentsOf<A> = LruHashMap<FragmentsKey<A>, Fragments<A>, MAX_F
 pub(crate) type HeldOf<A> = LruHashMap<HeldKey<A>, Held, MAX_HELD>;
 pub(crate) type ServiceCidrsOf<A> = Array<ServiceCidrs<A>, 1>;
 pub(crate) type Unserved<A> = HashMap<A, u32, MAX_UNSERVED, NO_PREALLOC>;
+pub(crate) type LocalPodsOf<A> = HashMap<A, LocalPod, MAX_LOCAL_PODS, NO_PREALLOC>;
 pub(crate) type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, MAX_AFFINITY>;
 
 #[btf_map(name = "frontends_v4")]
@@ -85,6 +88,10 @@ static UNSERVED_V6: Unserved<[u8; 16]> = HashMap::new();
 static AFFINITY_V4: Affinities<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "affinity_v6")]
 static AFFINITY_V6: Affinities<[u8; 16]> = LruHashMap::new();
+#[btf_map(name = "local_pods_v4")]
+static LOCAL_PODS_V4: LocalPodsOf<[u8; 4]> = HashMap::new();
+#[btf_map(name = "local_pods_v6")]
+static LOCAL_PODS_V6: LocalPodsOf<[u8; 16]> = HashMap::new();
 
 /// Two backend ids.
 #[repr(C)]
@@ -122,6 +129,7 @@ pub(crate) trait FamilyMaps: Parse {
     fn service_cidrs() -> &'static ServiceCidrsOf<Self>;
     fn unserved() -> &'static Unserved<Self>;
     fn affinity() -> &'static Affinities<Self>;
+    fn local_pods() -> &'static LocalPodsOf<Self>;
 }
 
 impl FamilyMaps for [u8; 4] {
@@ -161,6 +169,10 @@ impl FamilyMaps for [u8; 4] {
     fn affinity() -> &'static Affinities<Self> {
         &AFFINITY_V4
     }
+    #[inline(always)]
+    fn local_pods() -> &'static LocalPodsOf<Self> {
+        &LOCAL_PODS_V4
+    }
 }
 
 impl FamilyMaps for [u8; 16] {
@@ -199,6 +211,10 @@ impl FamilyMaps for [u8; 16] {
     #[inline(always)]
     fn affinity() -> &'static Affinities<Self> {
         &AFFINITY_V6
+    }
+    #[inline(always)]
+    fn local_pods() -> &'static LocalPodsOf<Self> {
+        &LOCAL_PODS_V6
     }
 }
 

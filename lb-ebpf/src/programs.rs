@@ -12,6 +12,7 @@ use crate::dataplane::Kernel;
 use crate::echo::Echo;
 use crate::hold::Hold;
 use crate::maps::{FamilyMaps, count};
+use crate::redirect;
 use crate::reject::Reject;
 use crate::relate::{Relate, Unrelated};
 use crate::scratch::{self, Scratch};
@@ -34,6 +35,8 @@ const ECHO: i32 = 104;
 /// Nor these: the packet is a fragment that is kept, or one for which others were kept.
 const HOLD: i32 = 105;
 const PUT_BACK: i32 = 106;
+/// Nor this: the packet goes on, and is what the scratch memory says.
+pub(crate) const ONWARD: i32 = 107;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -43,8 +46,8 @@ const IPV6: u16 = 0x86dd;
 pub fn from_workload(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx.skb.skb);
     match ours(skb) {
-        IPV4 => finish::<[u8; 4]>(skb, from_pod_v4(skb)),
-        IPV6 => finish::<[u8; 16]>(skb, from_pod_v6(skb)),
+        IPV4 => redirect::onward::<[u8; 4]>(&ctx, finish::<[u8; 4]>(skb, from_pod_v4(skb))),
+        IPV6 => redirect::onward::<[u8; 16]>(&ctx, finish::<[u8; 16]>(skb, from_pod_v6(skb))),
         _ => NEXT,
     }
 }
@@ -66,7 +69,7 @@ fn ours(skb: Skb) -> u16 {
     if skb.is_tagged() { 0 } else { skb.ethertype() }
 }
 
-// One function a family and direction, each with a stack frame of its own.
+// One function a family and direction; those that decide have stack frames of their own.
 
 #[inline(never)]
 fn from_pod_v4(skb: Skb) -> i32 {
@@ -78,32 +81,18 @@ fn from_pod_v6(skb: Skb) -> i32 {
     from_pod::<[u8; 16], 16>(skb)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn to_pod_v4(skb: Skb) -> i32 {
     to_pod::<[u8; 4], 4>(skb)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn to_pod_v6(skb: Skb) -> i32 {
     to_pod::<[u8; 16], 16>(skb)
 }
 
 #[inline(always)]
 fn from_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
-    run::<A, N>(skb, pipeline::from_workload)
-}
-
-#[inline(always)]
-fn to_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
-    run::<A, N>(skb, pipeline::to_workload)
-}
-
-/// Parses a packet, decides on it, carries the decision out.
-#[inline(always)]
-fn run<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
-    skb: Skb,
-    decide: impl Fn(&Kernel<A>, &Packet<A>, &mut Room<A>) -> Verdict<A>,
-) -> i32 {
     let Some(scratch) = Scratch::get() else {
         return NEXT;
     };
@@ -111,7 +100,39 @@ fn run<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
         count(Reason::Malformed);
         return NEXT;
     }
-    // SAFETY: this run's scratch, in which the packet was just stored; each part is taken once.
+    judge::<A, N>(skb, scratch, pipeline::from_workload)
+}
+
+#[inline(always)]
+fn to_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
+    let Some(scratch) = Scratch::get() else {
+        return NEXT;
+    };
+    if !parse::<A>(skb, scratch) {
+        count(Reason::Malformed);
+        return NEXT;
+    }
+    to_pod_parsed::<A, N>(skb, scratch)
+}
+
+/// Decides on the packet in the scratch memory as one that reaches a pod, and carries the decision out. A function of its own,
+/// for two programs call it.
+#[inline(never)]
+pub(crate) fn to_pod_parsed<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
+    skb: Skb,
+    scratch: *mut Scratch,
+) -> i32 {
+    judge::<A, N>(skb, scratch, pipeline::to_workload)
+}
+
+/// Decides on the packet in the scratch memory, carries the decision out.
+#[inline(always)]
+fn judge<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
+    skb: Skb,
+    scratch: *mut Scratch,
+    decide: impl Fn(&Kernel<A>, &Packet<A>, &mut Room<A>) -> Verdict<A>,
+) -> i32 {
+    // SAFETY: this run's scratch, in which the packet was stored; each part is taken once.
     let (packet, room, kernel) = unsafe {
         (
             scratch::packet(scratch),
@@ -120,7 +141,7 @@ fn run<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
         )
     };
     let action = carry_out::<A, N>(skb, scratch, decide(&kernel, packet, room));
-    if action == NEXT && room.held() != 0 {
+    if action == ONWARD && room.held() != 0 {
         return PUT_BACK;
     }
     action
@@ -156,12 +177,16 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
             if verdict.reason != Reason::NotForService {
                 count(verdict.reason);
             }
-            NEXT
+            ONWARD
         }
         Action::Rewrite => {
             if apply::rewrite::<A, N>(skb, scratch, &verdict.rewrite) {
                 count(verdict.reason);
-                NEXT
+                if redirect::is_possible() {
+                    // SAFETY: this run's scratch; the rewrite is over, and nobody has a reference to the packet.
+                    unsafe { scratch::renew_packet(scratch, &verdict.rewrite) };
+                }
+                ONWARD
             } else {
                 count(Reason::RewriteFailed);
                 DROP
@@ -212,6 +237,7 @@ fn finish_to_pod<A: Relate + Hold>(skb: Skb, action: i32) -> i32 {
         HOLD => A::hold(skb, Direction::FromBackend),
         PUT_BACK => A::put_back(skb, Direction::FromBackend),
         RELATE => A::to_pod(skb).unwrap_or(NEXT),
+        ONWARD => NEXT,
         action => action,
     }
 }

@@ -11,8 +11,10 @@ use lb_common::conntrack::ConntrackKey;
 use lb_common::fragments::Held;
 use lb_common::packet::icmp::Quoted;
 use lb_common::packet::unreachable::MAX_QUOTED;
-use lb_common::packet::{ETHERNET, Packet};
+use lb_common::packet::{ETHERNET, Packet, Parse};
 use lb_common::pipeline::Room;
+use lb_common::redirect::LocalPod;
+use lb_common::rewrite::Rewrite;
 
 /// The working memory. What is in it depends on the family; to the kernel it is words, for its type information (BTF)
 /// can't describe a Rust enum that carries data.
@@ -22,6 +24,7 @@ pub(crate) struct Scratch {
     room: [u64; size_of::<Room<[u8; 16]>>().div_ceil(8)],
     quoted: [u64; size_of::<Quoted<[u8; 16]>>().div_ceil(8)],
     key: [u64; size_of::<ConntrackKey<[u8; 16]>>().div_ceil(8)],
+    pod: LocalPod,
     octets: [u8; MAX_QUOTED],
     held: Held,
 }
@@ -69,6 +72,17 @@ pub(crate) unsafe fn packet<'a, A: Copy>(scratch: *mut Scratch) -> &'a Packet<A>
     }
 }
 
+/// Makes the stored packet what a rewrite has made of it.
+///
+/// # Safety
+///
+/// As for [`packet`]; no reference to the packet is in use.
+#[inline(always)]
+pub(crate) unsafe fn renew_packet<A: Parse>(scratch: *mut Scratch, rewrite: &Rewrite<A>) {
+    // SAFETY: by the caller's promise the memory is valid, exclusive and holds a packet; u64 words align it.
+    unsafe { rewrite.renew(&mut *(&raw mut (*scratch).packet).cast::<Packet<A>>()) };
+}
+
 /// Stores what the packet quotes.
 ///
 /// # Safety
@@ -105,6 +119,28 @@ pub(crate) unsafe fn room<'a, A: Address>(scratch: *mut Scratch) -> &'a mut Room
     // SAFETY: by the caller's promise the memory is valid and exclusive; it is large enough, u64 words align it, and any
     // octets are a Room.
     unsafe { &mut *(&raw mut (*scratch).room).cast() }
+}
+
+/// Stores the pod that the packet goes to.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run.
+#[inline(always)]
+pub(crate) unsafe fn set_pod(scratch: *mut Scratch, pod: LocalPod) {
+    // SAFETY: by the caller's promise the memory is valid and exclusive.
+    unsafe { (&raw mut (*scratch).pod).write(pod) };
+}
+
+/// The pod that the packet goes to.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run, and its pod was stored in this run.
+#[inline(always)]
+pub(crate) unsafe fn pod(scratch: *mut Scratch) -> LocalPod {
+    // SAFETY: by the caller's promise the memory is valid and holds a pod.
+    unsafe { (&raw const (*scratch).pod).read() }
 }
 
 /// Where the key of a conntrack entry is built.

@@ -16,6 +16,19 @@ use crate::verifier;
 /// No header that is looked at lies further in: Ethernet, IPv6, extension headers, TCP.
 const MAX_OFFSET: usize = 1023;
 
+/// `include/uapi/linux/if_packet.h`.
+const PACKET_HOST: u32 = 0;
+
+/// Whether a device takes a packet.
+pub(crate) enum Fit {
+    /// It does.
+    Fits,
+    /// The packet is larger than its MTU.
+    TooBig,
+    /// There is no such device.
+    NoDevice,
+}
+
 /// A packet in a TC program.
 #[derive(Clone, Copy)]
 pub(crate) struct Skb(*mut __sk_buff);
@@ -211,6 +224,46 @@ impl Skb {
     pub(crate) fn send_back(self) -> i32 {
         // SAFETY: a helper that takes numbers.
         unsafe { helpers::bpf_redirect(self.ifindex(), 0) as i32 }
+    }
+
+    /// Whether the packet is addressed, by its Ethernet header, to the device that it came in by.
+    #[inline(always)]
+    pub(crate) fn is_for_device(self) -> bool {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).pkt_type == PACKET_HOST }
+    }
+
+    /// Makes the packet one for whom it reaches, whatever its Ethernet header was taken for where it came in.
+    #[inline(always)]
+    pub(crate) fn make_for_host(self) {
+        if !self.is_for_device() {
+            // SAFETY: the context is valid. The kernel takes this type for every packet that it takes for another host's.
+            unsafe { helpers::bpf_skb_change_type(self.0, PACKET_HOST) };
+        }
+    }
+
+    /// Whether a device takes a packet of this size, or segments of it. The IP header's length is asked for, as routers do.
+    #[inline(always)]
+    pub(crate) fn fits(self, ifindex: u32) -> Fit {
+        /// `BPF_MTU_CHK_SEGS`: of a packet that the kernel will cut, what it will be cut into.
+        const SEGMENTS: u64 = 1;
+        let mut mtu = 0;
+        // SAFETY: the context is valid, `mtu` is an initialised number.
+        let result =
+            unsafe { helpers::bpf_check_mtu(self.0.cast(), ifindex, &raw mut mtu, 0, SEGMENTS) };
+        match result {
+            0 => Fit::Fits,
+            1.. => Fit::TooBig,
+            _ => Fit::NoDevice,
+        }
+    }
+
+    /// Hands the packet to the other end of a pair of devices, as if it had come in there, once the program returns the
+    /// result. From TC ingress only.
+    #[inline(always)]
+    pub(crate) fn redirect_into(self, ifindex: u32) -> i32 {
+        // SAFETY: a helper that takes numbers.
+        unsafe { helpers::bpf_redirect_peer(ifindex, 0) as i32 }
     }
 
     #[inline(always)]

@@ -25,11 +25,12 @@ use crate::datapath::{
 };
 use crate::devices::{DeviceFollower, DeviceWatcher, Selector};
 use crate::http::{self, DataPlane, Health, HttpConfig, Metrics, Pages};
-use crate::maps::bpf::{Access, BpfMaps};
+use crate::maps::bpf::{Access, BpfMaps, LocalPodMaps};
 use crate::maps::{Limits, Maps, Op};
 use crate::model::index::Index;
 use crate::preflight;
 use crate::reconciler::Reconciler;
+use crate::redirect::{self, Mode, Redirector};
 use crate::source::kubernetes::ApiServer;
 use crate::source::{Batch, SourceEvent};
 use origin::Origin;
@@ -63,6 +64,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Whose sockets are served, and through which cgroup.
     pub sockets: SocketConfig,
+    /// Whether packets go past the host's stack where they can.
+    pub redirect: Mode,
 }
 
 /// Where the cluster's objects come from.
@@ -95,6 +98,7 @@ pub async fn run(config: Config) -> Result<()> {
         paths: &paths,
         limits: config.limits,
         sockets: config.sockets.scope.filter(|_| cgroup.is_found()),
+        redirect: config.redirect != Mode::Off,
     }
     .load()
     .context("cannot load the data plane")?;
@@ -106,13 +110,31 @@ pub async fn run(config: Config) -> Result<()> {
     let mut sockets = Sockets::new(&config.sockets, &cgroup, &mut datapath, paths.clone());
     let links = Links::new(datapath.programs().try_clone()?, paths, config.attach)?;
     let watcher = DeviceWatcher::new(config.devices.clone())?;
-    let follower = DeviceFollower::new(watcher, links.into());
+    let links = Arc::new(links);
+    let follower = DeviceFollower::new(watcher, links.clone());
     let mut attached = follower.status();
+    let redirector = Redirector::new(redirect::Parts {
+        mode: config.redirect,
+        delivery: datapath.take_delivery(),
+        pods: LocalPodMaps::open(&maps_folder, Access::Write).context("cannot open the maps")?,
+        links,
+        attached: attached.clone(),
+    })
+    .context("cannot empty the map of pods")?;
+    let mut redirected = redirector.status();
+    redirected.mark_changed();
+    let redirect_status = redirected.clone();
+    let mut redirect = std::pin::pin!(redirector.run());
     let mut devices = std::pin::pin!(follower.run());
 
     let observed = Arc::new(origin.observed());
     let health = Arc::new(Health::new(observed.clone()));
-    let data_plane = DataPlane::new(Some(maps_folder), attached.clone(), observed.clone());
+    let data_plane = DataPlane::new(
+        Some(maps_folder),
+        attached.clone(),
+        redirect_status,
+        observed.clone(),
+    );
     let pages = Pages {
         health: health.clone(),
         metrics: metrics.clone(),
@@ -162,6 +184,11 @@ pub async fn run(config: Config) -> Result<()> {
             Ok(_) = attached.wait_for(|devices| devices.is_complete), if !carried_over => {
                 datapath.carry_over_again();
                 carried_over = true;
+            }
+            () = &mut redirect, if serving => {}
+            Ok(()) = redirected.changed() => {
+                let state = redirected.borrow_and_update().state;
+                note(&mut stage.reconciler, |config| config.redirect = state as u32);
             }
             () = until(sockets.look_at()) => sockets.look(),
             _ = collect.tick() => {
@@ -281,6 +308,20 @@ fn sign_on(reconciler: &mut Reconciler<BpfMaps>) -> Result<u64> {
         .collect::<Result<(), _>>()
         .context("cannot write the config")?;
     Ok(config.generation)
+}
+
+/// Notes in the config what has become of something, for tools.
+fn note(reconciler: &mut Reconciler<BpfMaps>, change: impl FnOnce(&mut lb_common::config::Config)) {
+    let maps = reconciler.maps_mut();
+    let written = maps.config().and_then(|mut config| {
+        change(&mut config);
+        let written: Result<Vec<()>, _> =
+            maps.apply(&[Op::PutConfig(config)]).into_iter().collect();
+        written
+    });
+    if let Err(error) = written {
+        warn!(%error, "cannot note the state in the config");
+    }
 }
 
 fn is_reused(datapath: &Datapath) -> bool {

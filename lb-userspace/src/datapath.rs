@@ -13,6 +13,7 @@ pub mod object;
 mod bpf;
 mod cgroup;
 mod cleanup;
+mod delivery;
 mod links;
 mod load;
 mod lock;
@@ -25,6 +26,7 @@ pub use cgroup::{
     StaleSockets, attached_hooks,
 };
 pub use cleanup::{Cleanup, CleanupError, cleanup};
+pub use delivery::Delivery;
 pub use links::{
     Attach, AttachPoint, Change, Holder, LinkError, Links, Mechanism, Side, attach_points,
 };

@@ -1,11 +1,14 @@
 //! Which devices carry workloads: the host sides of pods' devices in the network namespace that the agent runs in.
 //!
 //! [`Selector`] decides, [`DeviceWatcher`] follows the kernel's changes, [`DeviceFollower`] sees to it that each workload
-//! device has its programs. How programs are attached is `datapath`'s business; nothing here knows a CNI.
+//! device has its programs; [`pods`] tells which pods the node reaches by them. How programs are attached is `datapath`'s
+//! business; nothing here knows a CNI.
 
 mod follower;
 mod glob;
 mod kernel;
+pub(crate) mod neighbourhood;
+pub mod pods;
 mod role;
 mod status;
 mod tracker;

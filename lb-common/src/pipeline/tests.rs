@@ -3,6 +3,7 @@
 mod affinity;
 mod associations;
 mod clash;
+mod deliver;
 mod echo;
 mod failover;
 mod flood;

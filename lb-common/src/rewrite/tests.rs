@@ -55,8 +55,10 @@ fn with_both<A: Family>(
 
 fn applied<A: Family>(frame: &[u8], rewrite: &Rewrite<A>) -> Vec<u8> {
     let mut octets = frame.to_vec();
-    let packet = parse::<A>(frame, ETHERNET).expect("a frame that parses");
+    let mut packet = parse::<A>(frame, ETHERNET).expect("a frame that parses");
     apply(&mut octets, &packet, rewrite);
+    rewrite.renew(&mut packet);
+    assert_eq!(parse(&octets[..], ETHERNET), Ok(packet), "renewed");
     octets
 }
 

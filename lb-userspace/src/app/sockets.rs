@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant};
 
 use lb_common::socket::SocketLb;
-use tracing::warn;
 
 use crate::datapath::{Cgroup, Datapath, PinPaths, SocketBalancer, SocketConfig};
 use crate::maps::bpf::BpfMaps;
-use crate::maps::{Maps, Op};
 use crate::reconciler::Reconciler;
 
 /// How long after a write the connected sockets are looked at. A process that has read a slot just before the write is
@@ -76,16 +74,6 @@ impl Sockets {
     }
 }
 
-/// Notes in the config what has become of sockets, for tools.
 fn note(state: SocketLb, reconciler: &mut Reconciler<BpfMaps>) {
-    let maps = reconciler.maps_mut();
-    let written = maps.config().and_then(|mut config| {
-        config.socket_lb = state as u32;
-        let written: Result<Vec<()>, _> =
-            maps.apply(&[Op::PutConfig(config)]).into_iter().collect();
-        written
-    });
-    if let Err(error) = written {
-        warn!(%error, "cannot note what has become of sockets");
-    }
+    super::note(reconciler, |config| config.socket_lb = state as u32);
 }

@@ -17,6 +17,7 @@ use crate::app::{self, Config, Source};
 use crate::datapath::{Attach, SocketConfig};
 use crate::devices::Selector;
 use crate::maps::Limits;
+use crate::redirect::Mode;
 use crate::source::kubernetes::ApiServer;
 use http::HttpArgs;
 
@@ -65,6 +66,11 @@ pub(super) struct Args {
     /// of the node belong to.
     #[arg(long, value_name = "PATH", env = "LB_CGROUP")]
     cgroup: Option<PathBuf>,
+
+    /// Whether packets from a pod to a pod of the same node go straight into its device, past the host's stack and what
+    /// netfilter does there.
+    #[arg(long, value_name = "WHEN", value_enum, env = "LB_REDIRECT", default_value_t = RedirectArg::Off)]
+    redirect: RedirectArg,
 
     /// Room for frontends of one family: one for each port of a Service, one for each VIP.
     #[arg(long, value_name = "N", env = "LB_MAX_FRONTENDS", default_value_t = limit::FRONTENDS)]
@@ -121,6 +127,16 @@ enum AttachArg {
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum RedirectArg {
+    /// Where no rule of netfilter or of policy routing and no other program on the devices would be bypassed; follows changes.
+    Auto,
+    /// Always, whatever is bypassed.
+    On,
+    /// Never.
+    Off,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum SocketLbArg {
     /// Processes of the agent's network namespace: the kubelet, hostNetwork pods.
     Host,
@@ -167,6 +183,11 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             AttachArg::Auto => Attach::Auto,
             AttachArg::Tcx => Attach::Tcx,
             AttachArg::Clsact => Attach::Clsact,
+        },
+        redirect: match args.redirect {
+            RedirectArg::Auto => Mode::Auto,
+            RedirectArg::On => Mode::On,
+            RedirectArg::Off => Mode::Off,
         },
         limits: Limits {
             frontends: args.max_frontends,

@@ -287,6 +287,30 @@ impl Links {
         Ok(true)
     }
 
+    /// Whether no other program or filter runs on either side of a device: one that comes after ours sees nothing of a packet that
+    /// is delivered past the stack.
+    ///
+    /// # Errors
+    /// [`LinkError::Vanished`] if the device is gone.
+    pub fn is_alone(&self, ifindex: u32) -> Result<bool, LinkError> {
+        let device = format!("with ifindex {ifindex}");
+        let target = Target {
+            ifindex,
+            name: &device,
+        };
+        for side in Side::ATTACH_ORDER {
+            let ours = side.program(&self.programs).id;
+            if tcx::has_others(target, side, ours)?
+                || Filters::open()
+                    .and_then(|filters| filters.has_others(ifindex, side))
+                    .map_err(target.failed("look for", side))?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Takes the programs off a device, by either mechanism. A device that is gone is no error; its pins are removed.
     ///
     /// # Errors

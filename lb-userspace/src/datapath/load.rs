@@ -15,6 +15,7 @@ use aya::{
 };
 use lb_common::layout::name;
 use lb_common::pipeline::socket::Scope;
+use lb_common::redirect::RedirectState;
 use lb_common::socket::SocketLb;
 use thiserror::Error;
 use tracing::{info, warn};
@@ -22,6 +23,7 @@ use tracing::{info, warn};
 use super::{
     bpf,
     cgroup::{self, Globals, SocketPrograms},
+    delivery::{self, Delivery},
     object::{self, ObjectError},
     pins::{self, CarryOver, CopyReport, PinError, PinOutcome, PinPaths, PinState, Prepared},
     raise_memlock,
@@ -102,6 +104,8 @@ pub struct Loader<'a> {
     pub limits: Limits,
     /// Whose sockets are to be served; none if no socket is.
     pub sockets: Option<Scope>,
+    /// Whether packets may be delivered past the host's stack.
+    pub redirect: bool,
 }
 
 /// The loaded programs and their maps. Dropping it takes nothing off a device and removes no pin.
@@ -114,6 +118,7 @@ pub struct Datapath {
     ticks: Ticks,
     carry_over: Vec<CarryOver>,
     sockets: Option<Result<SocketPrograms, SocketLb>>,
+    delivery: Option<Result<Delivery, RedirectState>>,
 }
 
 /// The programs of a workload device.
@@ -226,6 +231,11 @@ impl Loader<'_> {
             to_workload: load_program(&mut ebpf, TO_WORKLOAD)?,
         };
         let sockets = sockets.and_then(|_| cgroup::load(&mut ebpf));
+        let delivery = match (self.redirect, delivery::is_possible()) {
+            (false, _) => Err(RedirectState::Off),
+            (true, false) => Err(RedirectState::Unsupported),
+            (true, true) => delivery::load(&mut ebpf),
+        };
         for program in programs.all() {
             info!(
                 program = program.name,
@@ -242,6 +252,7 @@ impl Loader<'_> {
             ticks,
             carry_over,
             sockets: Some(sockets),
+            delivery: Some(delivery),
         })
     }
 
@@ -252,6 +263,7 @@ impl Loader<'_> {
         ticks_per_second: u32,
         sockets: Option<&Globals>,
     ) -> Result<Ebpf, LoadError> {
+        let redirect = u32::from(self.redirect && delivery::is_possible());
         let mut loader = EbpfLoader::new();
         for (name, shape) in demanded {
             loader
@@ -264,6 +276,7 @@ impl Loader<'_> {
         loader
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
+            .override_global("REDIRECT", &redirect, true)
             .load(self.object)
             .map_err(|error| LoadError::Load(Box::new(error)))
     }
@@ -298,6 +311,11 @@ impl Datapath {
     /// The programs of sockets, or why there are none; for their one user.
     pub fn take_socket_programs(&mut self) -> Result<SocketPrograms, SocketLb> {
         self.sockets.take().unwrap_or(Err(SocketLb::Off))
+    }
+
+    /// The switch of the redirect path, or why there is none; for its one user.
+    pub fn take_delivery(&mut self) -> Result<Delivery, RedirectState> {
+        self.delivery.take().unwrap_or(Err(RedirectState::Off))
     }
 
     /// Copies what came into maps of an old size while their programs were still running. To be called once

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aya_obj::{Object, ParseError, ProgramSection};
 use thiserror::Error;
 
+use super::delivery::PROGRAMS;
 use crate::maps::Shape;
 
 /// The object can't be used.
@@ -65,8 +66,8 @@ pub fn map_shapes(object: &[u8]) -> Result<BTreeMap<&'static str, Shape>, Object
         .collect()
 }
 
-/// The numbers of the kernel helpers that the programs of devices call (`enum bpf_func_id`). Those of sockets may be
-/// missing, and are not among them.
+/// The numbers of the kernel helpers that the programs of devices call (`enum bpf_func_id`). Those of sockets and of the
+/// redirect path may be missing, and are not among them.
 ///
 /// # Errors
 /// If the object can't be read.
@@ -80,10 +81,15 @@ pub fn helpers(object: &[u8]) -> Result<BTreeSet<u32>, ObjectError> {
         .filter(|program| matches!(program.section, ProgramSection::CgroupSockAddr { .. }))
         .map(|program| program.section_index)
         .collect();
+    let deliver: BTreeSet<(usize, u64)> = PROGRAMS
+        .iter()
+        .filter_map(|name| object.programs.get(*name))
+        .map(|program| program.function_key())
+        .collect();
     Ok(object
         .functions
         .iter()
-        .filter(|((section, _), _)| !of_sockets.contains(section))
+        .filter(|(key, _)| !of_sockets.contains(&key.0) && !deliver.contains(key))
         .map(|(_, function)| function)
         .flat_map(|function| &function.instructions)
         // Another source register than 0 is a call inside the object.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lb_common::reason::Reason;
+use lb_common::redirect::RedirectState;
 use prometheus::{
     GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
@@ -55,6 +56,8 @@ struct Scraped {
     entries: IntGaugeVec,
     max_entries: IntGaugeVec,
     devices: IntGaugeVec,
+    redirect: IntGaugeVec,
+    local_pods: IntGauge,
     connected: IntGaugeVec,
     since: GaugeVec,
     relists: IntCounterVec,
@@ -187,6 +190,12 @@ impl Scraped {
         ] {
             self.devices.with_label_values(&[state]).set(count as i64);
         }
+        let redirect = data_plane.redirect();
+        for state in RedirectState::ALL {
+            let is_it = i64::from(state == redirect.state);
+            self.redirect.with_label_values(&[state.label()]).set(is_it);
+        }
+        self.local_pods.set(redirect.pods as i64);
         self.refresh_watches(data_plane);
     }
 

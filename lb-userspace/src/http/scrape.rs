@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::devices::{DeviceState, FollowerStatus};
 use crate::maps::bpf::{Access, BpfMaps};
 use crate::maps::{MapError, Maps};
+use crate::redirect;
 use crate::source::Observed;
 use crate::view::{self, FillView};
 
@@ -21,6 +22,7 @@ pub struct DataPlane {
     /// The folder of the pinned maps, none for a data plane without any.
     maps: Option<PathBuf>,
     devices: watch::Receiver<FollowerStatus>,
+    redirect: watch::Receiver<redirect::Status>,
     observed: Arc<Observed>,
     fill: Mutex<Option<(Instant, Vec<FillView>)>>,
 }
@@ -42,15 +44,17 @@ pub(super) struct Devices {
 }
 
 impl DataPlane {
-    /// Of the maps pinned in a folder, the devices that have programs, and the source of Services.
+    /// Of the maps pinned in a folder, the devices that have programs, the redirect path, and the source of Services.
     pub fn new(
         maps: Option<PathBuf>,
         devices: watch::Receiver<FollowerStatus>,
+        redirect: watch::Receiver<redirect::Status>,
         observed: Arc<Observed>,
     ) -> Self {
         Self {
             maps,
             devices,
+            redirect,
             observed,
             fill: Mutex::default(),
         }
@@ -82,6 +86,10 @@ impl DataPlane {
             }
         }
         count
+    }
+
+    pub(super) fn redirect(&self) -> redirect::Status {
+        self.redirect.borrow().clone()
     }
 
     pub(super) fn observed(&self) -> &Observed {

@@ -5,11 +5,13 @@ use std::net::{Ipv6Addr, TcpStream};
 use std::time::Instant;
 
 use jiff::Timestamp;
+use lb_common::redirect::RedirectState;
 use tokio::sync::watch;
 
 use super::*;
 use crate::devices::{DeviceState, DeviceStatus, FollowerStatus};
 use crate::model::Family;
+use crate::redirect;
 use crate::source::Observed;
 use crate::source::observed::{NodeState, Trigger};
 
@@ -44,6 +46,11 @@ fn pages(observed: &Arc<Observed>) -> Pages {
         data_plane: Arc::new(DataPlane::new(
             None,
             watch::channel(devices).1,
+            watch::channel(redirect::Status {
+                state: RedirectState::On,
+                pods: 2,
+            })
+            .1,
             observed.clone(),
         )),
     }
@@ -200,6 +207,9 @@ fn the_metrics_tell_what_was_told_and_written_and_how_the_watches_stand() {
         r#"kubeproxy_network_programming_duration_seconds_count{ip_family="IPv6"} 0"#,
         r#"lb_devices{state="attached"} 1"#,
         r#"lb_devices{state="pending"} 1"#,
+        r#"lb_redirect_state{state="on"} 1"#,
+        r#"lb_redirect_state{state="netfilter"} 0"#,
+        "lb_local_pods 2",
         r#"lb_dataplane_decisions_total{reason="forward"} 0"#,
     ]);
     metrics.wrote(Duration::from_millis(3), 7);

@@ -5,6 +5,7 @@
 
 mod batch;
 mod error;
+mod local_pods;
 mod mapped;
 mod open;
 mod table;
@@ -29,6 +30,7 @@ use lb_common::{entries, reason, vip_filter};
 use crate::maps::row::{V4, V6};
 use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
 use crate::model::Family;
+pub use local_pods::LocalPodMaps;
 use mapped::Mapped;
 pub use open::Access;
 use open::Pins;
@@ -89,6 +91,7 @@ impl BpfMaps {
         pins.table::<FragmentsKey<V6>, Fragments<V6>>(name::FRAGMENTS_V6)?;
         pins.table::<HeldKey<V4>, Held>(name::HELD_V4)?;
         pins.table::<HeldKey<V6>, Held>(name::HELD_V6)?;
+        LocalPodMaps::open(dir, access)?;
         Ok(maps)
     }
 

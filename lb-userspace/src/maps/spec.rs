@@ -11,6 +11,7 @@ use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::{limit, name};
+use lb_common::redirect::LocalPod;
 use lb_common::service::ServiceName;
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::socket::{SocketKey, SocketPeer};
@@ -73,7 +74,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 26] {
+pub fn all(limits: &Limits) -> [MapSpec; 28] {
     let id = size::<u32>();
     [
         hash(
@@ -159,6 +160,8 @@ pub fn all(limits: &Limits) -> [MapSpec; 26] {
         array(name::SERVICE_CIDR_V6, size::<ServiceCidrs<V6>>(), 1),
         unserved::<V4>(name::UNSERVED_V4),
         unserved::<V6>(name::UNSERVED_V6),
+        local_pods::<V4>(name::LOCAL_PODS_V4),
+        local_pods::<V6>(name::LOCAL_PODS_V6),
     ]
 }
 
@@ -234,6 +237,13 @@ fn unserved<A>(name: &'static str) -> MapSpec {
     MapSpec {
         fixed_entries: true,
         ..hash(name, size::<A>(), size::<u32>(), limit::UNSERVED)
+    }
+}
+
+fn local_pods<A>(name: &'static str) -> MapSpec {
+    MapSpec {
+        fixed_entries: true,
+        ..hash(name, size::<A>(), size::<LocalPod>(), limit::LOCAL_PODS)
     }
 }
 

@@ -21,6 +21,10 @@ const BUFFER: usize = 64 * 1024;
 /// Bytes of notifications that may wait. A node with a thousand pods that all start at once stays below it.
 const WAITING: usize = 4 * 1024 * 1024;
 
+/// RTNLGRP_IPV6_RULE and NFNLGRP_NFTABLES as masks, which the kernel's headers do not have.
+const IPV6_RULE: i32 = 1 << (19 - 1);
+const NFTABLES: u32 = 1 << (7 - 1);
+
 /// Which notifications a socket gets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Groups {
@@ -28,6 +32,8 @@ pub(crate) enum Groups {
     None,
     /// Changes of devices, and of routes and addresses of both families.
     DevicesRoutesAddresses,
+    /// Changes of devices, routes, neighbours, bridges' tables, rules of policy routing, and of filters and queueing disciplines.
+    Pods,
 }
 
 /// The socket.
@@ -50,6 +56,16 @@ impl Socket {
                     | libc::RTMGRP_IPV4_IFADDR
                     | libc::RTMGRP_IPV6_IFADDR,
             ),
+            Groups::Pods => (
+                SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+                libc::RTMGRP_LINK
+                    | libc::RTMGRP_NEIGH
+                    | libc::RTMGRP_TC
+                    | libc::RTMGRP_IPV4_ROUTE
+                    | libc::RTMGRP_IPV4_RULE
+                    | libc::RTMGRP_IPV6_ROUTE
+                    | IPV6_RULE,
+            ),
         };
         let fd = netlink(flags, SockProtocol::NetlinkRoute)?;
         if mask != 0 {
@@ -67,6 +83,24 @@ impl Socket {
     pub(crate) fn open_diagnosis() -> io::Result<Self> {
         let fd = netlink(SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        Ok(Self {
+            fd,
+            sequence: AtomicU32::new(1),
+        })
+    }
+
+    /// Opens a socket for questions about netfilter or, never blocking, for notifications of changes of nftables.
+    pub(crate) fn open_netfilter(with_notifications: bool) -> io::Result<Self> {
+        let (flags, mask) = if with_notifications {
+            (SockFlag::SOCK_NONBLOCK, NFTABLES)
+        } else {
+            (SockFlag::empty(), 0)
+        };
+        let fd = netlink(
+            flags | SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkNetFilter,
+        )?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, mask))?;
         Ok(Self {
             fd,
             sequence: AtomicU32::new(1),

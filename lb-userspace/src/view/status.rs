@@ -9,6 +9,7 @@ use lb_common::entries::{self, Change, Lru};
 use lb_common::frontend::Frontend;
 use lb_common::layout::{LAYOUT, name};
 use lb_common::reason::Reason;
+use lb_common::redirect::RedirectState;
 use lb_common::socket::SocketLb;
 use lb_common::vip_filter;
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub struct Status {
     pub sockets: SocketsView,
     /// Frontends of SCTP of which endpoints are left out, because they have another port.
     pub left_out: Vec<LeftOutView>,
+    /// Whether packets between pods of the node go past the host's stack, or why not, in words.
+    pub redirect: &'static str,
     /// How full the maps are.
     pub maps: Vec<FillView>,
     /// The devices that have the programs, or had them until they went.
@@ -114,6 +117,10 @@ pub fn status(
         synced_at: config.synced_at,
         sockets: sockets(SocketLb::from_number(config.socket_lb)),
         left_out: left_out(maps)?,
+        redirect: match RedirectState::from_number(config.redirect) {
+            RedirectState::On if !agent_running => "off: no agent runs",
+            state => state.name(),
+        },
         maps: fill(maps)?,
         devices,
         counters: named
@@ -389,6 +396,7 @@ impl fmt::Display for Status {
                 "sctp        {service} at {frontend}: {what} another port, which can't be translated"
             )?;
         }
+        writeln!(f, "redirect    {}", self.redirect)?;
         writeln!(f)?;
         let rows = self.maps.iter().map(|fill| {
             let remark = match (fill.nearly_full, fill.flag) {

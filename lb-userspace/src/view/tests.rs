@@ -105,6 +105,7 @@ layout      v4
 agent       running, process 77, started 2026-01-01T00:00:00Z
 desired     written 3 times, last 2026-01-01T00:00:10Z
 sockets     host, 8 of 8 programs attached
+redirect    on, between pods of this node
 
 MAP              USED  ENTRIES
 frontends_v4        4        5  nearly full: raise --max-frontends
@@ -297,7 +298,7 @@ fn example() -> Memory {
         agent_pid: 77,
         ticks_per_second: 100,
         socket_lb: 1,
-        reserved: 0,
+        redirect: 1,
     };
     let results = maps.apply(&[
         Op::PutService(

@@ -33,6 +33,7 @@ fn start(node: &Node, scope: Option<Scope>, cgroup: &Path) -> Result<SocketBalan
             paths: &node.paths,
             limits: small_limits(),
             sockets: scope,
+            redirect: false,
         };
         anyhow::Ok(loader.load()?)
     })?;

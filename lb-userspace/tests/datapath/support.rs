@@ -50,6 +50,7 @@ impl Node {
             paths,
             limits,
             sockets: None,
+            redirect: false,
         }
         .load()?)
     }

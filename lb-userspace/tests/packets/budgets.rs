@@ -9,17 +9,20 @@ use lab::Sandbox;
 use lb_common::pipeline::socket::Scope;
 use lb_userspace::datapath::{Hook, object};
 
-use crate::loaded::{Loaded, Program};
+use crate::loaded::{DELIVER, Loaded, Program};
 
 #[test]
 fn the_verifier_walks_no_further_than_the_budgets() -> Result<()> {
-    let loaded = Loaded::new()?;
+    let loaded = Loaded::redirecting()?;
     for (program, budget) in [
         // Of both, a third to a half are for ICMP errors: a second IPv6 header, with extension headers, in what they quote.
         (Program::FromWorkload, 150_000),
         (Program::ToWorkload, 55_000),
     ] {
         check(program.name(), &loaded.program(program)?.info()?, budget)?;
+    }
+    for name in DELIVER {
+        check(name, &loaded.named(name)?.info()?, 16_000)?;
     }
     Ok(())
 }

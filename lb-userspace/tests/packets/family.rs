@@ -22,6 +22,7 @@ pub trait Family: Refuse + Numbered + Hash + Debug + Send + 'static {
     const FRAGMENTS: &'static str;
     /// Name of the map of fragments that are held.
     const HELD: &'static str;
+    const LOCAL_PODS: &'static str;
 
     /// Length of the shortest frame of the family on which the kernel runs a program (`net/bpf/test_run.c`): one with a
     /// whole IP header. What is shorter can be tested in memory only.
@@ -38,6 +39,7 @@ impl Family for [u8; 4] {
     const UNSERVED: &'static str = name::UNSERVED_V4;
     const FRAGMENTS: &'static str = name::FRAGMENTS_V4;
     const HELD: &'static str = name::HELD_V4;
+    const LOCAL_PODS: &'static str = name::LOCAL_PODS_V4;
 }
 
 impl Family for [u8; 16] {
@@ -50,6 +52,7 @@ impl Family for [u8; 16] {
     const UNSERVED: &'static str = name::UNSERVED_V6;
     const FRAGMENTS: &'static str = name::FRAGMENTS_V6;
     const HELD: &'static str = name::HELD_V6;
+    const LOCAL_PODS: &'static str = name::LOCAL_PODS_V6;
 }
 
 /// Runs one generic check for each family, as a test named after the check.

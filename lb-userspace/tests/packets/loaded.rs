@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use lab::Sandbox;
@@ -15,6 +15,7 @@ use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::layout::name;
 use lb_common::pipeline::Dataplane;
 use lb_common::reason::Reason;
+use lb_common::redirect::LocalPod;
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::testing::MemoryDataplane;
 use lb_common::vip_filter;
@@ -52,6 +53,9 @@ pub struct Ran {
     /// The counters that went up, by name, and how far.
     pub counted: BTreeMap<&'static str, u64>,
 }
+
+/// The programs that deliver packets to pods of the node, by family; `from_workload` ends in them.
+pub const DELIVER: [&str; 2] = ["deliver_v4", "deliver_v6"];
 
 /// The frame goes on.
 pub const NEXT: i32 = -1;
@@ -93,6 +97,19 @@ impl Loaded {
     /// # Errors
     /// As for [`Loaded::new`].
     pub fn with_ticks(ticks_per_second: u32) -> Result<Self> {
+        Self::load(ticks_per_second, &[])
+    }
+
+    /// As [`Loaded::new`], with the redirect path, which is off until [`Loaded::turn_redirect_on`]. Kernels before 5.12 refuse
+    /// it.
+    ///
+    /// # Errors
+    /// As for [`Loaded::new`].
+    pub fn redirecting() -> Result<Self> {
+        Self::load(Ticks::of_kernel()?.per_second(), &DELIVER)
+    }
+
+    fn load(ticks_per_second: u32, deliver: &[&'static str]) -> Result<Self> {
         Sandbox::current()?;
         let secret = MemoryDataplane::<[u8; 4]>::new().secret();
         let mut ebpf = EbpfLoader::new()
@@ -107,12 +124,14 @@ impl Loaded {
             .map_max_entries(name::HELD_V6, 8_192)
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
+            .override_global("REDIRECT", &u32::from(!deliver.is_empty()), true)
             .load(object::embedded()?)
             .context("the object")?;
-        for program in [Program::FromWorkload, Program::ToWorkload] {
+        let of_devices = [Program::FromWorkload, Program::ToWorkload].map(Program::name);
+        for name in of_devices.iter().chain(deliver) {
             let program: &mut SchedClassifier = ebpf
-                .program_mut(program.name())
-                .with_context(|| format!("no program {}", program.name()))?
+                .program_mut(name)
+                .with_context(|| format!("no program {name}"))?
                 .try_into()?;
             program.load()?;
         }
@@ -160,6 +179,30 @@ impl Loaded {
         replace::<A, u32>(self.map(A::UNSERVED)?, &unserved.collect())?;
         replace::<u32, Backend<A>>(self.map(A::BACKENDS)?, &dp.backends)?;
         replace::<FrontendKey<A>, Frontend>(self.map(A::FRONTENDS)?, &dp.frontends)
+    }
+
+    /// Makes the pods of this node of one family these.
+    ///
+    /// # Errors
+    /// If the kernel refuses a write.
+    pub fn set_local_pods<A: Family>(
+        &mut self,
+        pods: &std::collections::HashMap<A, LocalPod>,
+    ) -> Result<()> {
+        replace::<A, LocalPod>(self.map(A::LOCAL_PODS)?, pods)
+    }
+
+    /// From now on packets to pods of this node are delivered.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn turn_redirect_on(&mut self) -> Result<()> {
+        let programs = DELIVER.map(|name| anyhow::Ok(self.named(name)?.fd()?.try_clone()?));
+        let mut array: ProgramArray<_> = self.map("deliver")?.try_into()?;
+        for (index, program) in (0..).zip(programs) {
+            array.set(index, &program?, 0)?;
+        }
+        Ok(())
     }
 
     /// The flows of one family as packets find them, by their keys: what conntrack has of a flow counts, not an older copy of
@@ -293,7 +336,14 @@ impl Loaded {
     /// # Errors
     /// Never, once loaded.
     pub fn program(&self, program: Program) -> Result<&SchedClassifier> {
-        let name = program.name();
+        self.named(program.name())
+    }
+
+    /// A loaded program by its name in the object.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn named(&self, name: &'static str) -> Result<&SchedClassifier> {
         Ok(self.ebpf.program(name).context(name)?.try_into()?)
     }
 

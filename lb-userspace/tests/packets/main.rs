@@ -8,6 +8,7 @@ mod agreement;
 mod budgets;
 mod chains;
 mod counters;
+mod deliver;
 mod echo;
 mod family;
 mod fixtures;

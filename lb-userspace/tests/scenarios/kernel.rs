@@ -243,7 +243,7 @@ fn every_write() -> Vec<Op> {
         agent_pid: 5,
         ticks_per_second: 250,
         socket_lb: 1,
-        reserved: 0,
+        redirect: 0,
     };
     vec![
         Op::SetVipBit(7),

@@ -129,7 +129,7 @@ fn narrow(node: &Netns, pod: &Pod) -> Result<()> {
 }
 
 /// The path MTU that a namespace was told for an address.
-fn path_mtu(netns: &Netns, to: IpAddr) -> Result<Option<u32>> {
+pub(super) fn path_mtu(netns: &Netns, to: IpAddr) -> Result<Option<u32>> {
     let route = netns.ip_output(&["-o", "route", "get", &to.to_string()])?;
     let mut words = route.split_whitespace();
     words.find(|word| *word == "mtu");
@@ -140,14 +140,14 @@ fn path_mtu(netns: &Netns, to: IpAddr) -> Result<Option<u32>> {
 }
 
 /// Without it a connected socket hears of no expired datagram.
-fn hear_all_errors(client: &UdpClient, to: SocketAddr) -> io::Result<()> {
+pub(super) fn hear_all_errors(client: &UdpClient, to: SocketAddr) -> io::Result<()> {
     match to {
         SocketAddr::V4(_) => set(client, libc::IPPROTO_IP, libc::IP_RECVERR, 1),
         SocketAddr::V6(_) => set(client, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1),
     }
 }
 
-fn set_hops(client: &UdpClient, to: SocketAddr, hops: i32) -> io::Result<()> {
+pub(super) fn set_hops(client: &UdpClient, to: SocketAddr, hops: i32) -> io::Result<()> {
     match to {
         SocketAddr::V4(_) => set(client, libc::IPPROTO_IP, libc::IP_TTL, hops),
         SocketAddr::V6(_) => set(client, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, hops),

@@ -18,6 +18,7 @@ mod host_clients;
 mod load;
 mod outside;
 mod pings;
+mod redirect;
 mod refusal;
 mod repair;
 mod restart;

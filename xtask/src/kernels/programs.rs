@@ -13,17 +13,19 @@ enum Needs {
     Nothing,
     /// Links at devices (Linux 6.6).
     Tcx,
+    /// The size of a packet against a device's (Linux 5.12), for the redirect path.
+    CheckMtu,
     /// The cookie of a network namespace that is not the machine's first (Linux 5.14): a lab's nodes are such.
     Cookie,
 }
 
-use Needs::{Cookie, Nothing, Tcx};
+use Needs::{CheckMtu, Cookie, Nothing, Tcx};
 
 impl Needs {
     fn are_met_by(self, release: Release) -> bool {
         match self {
             Nothing => true,
-            Cookie => release > Release::V5_10,
+            CheckMtu | Cookie => release > Release::V5_10,
             Tcx => release > Release::V6_1,
         }
     }
@@ -118,6 +120,14 @@ const SELECTIONS: [Selection; 3] = [
             ),
             (
                 "restart::an_agent_that_is_asked_to_end_leaves_the_data_plane",
+                Nothing,
+            ),
+            (
+                "redirect::requests_and_answers_go_past_the_stack::routed",
+                CheckMtu,
+            ),
+            (
+                "redirect::every_kernel_serves_pods_and_says_whether_it_can_do_it",
                 Nothing,
             ),
             (

@@ -120,6 +120,14 @@ impl Filters {
         self.ours(ifindex, side).map(|ours| !ours.is_empty())
     }
 
+    /// Whether one side of a device has a filter that is none of ours.
+    pub(in crate::datapath) fn has_others(&self, ifindex: u32, side: Side) -> io::Result<bool> {
+        let others = self.list(ifindex, side, |answer| {
+            is_foreign(&answer, side).then_some(())
+        })?;
+        Ok(!others.is_empty())
+    }
+
     /// The devices and sides that have one of our filters.
     pub(in crate::datapath) fn held(&self) -> io::Result<BTreeSet<(u32, Side)>> {
         let with_sides: BTreeSet<u32> = self.qdiscs()?.into_iter().map(|(i, _)| i).collect();
@@ -134,6 +142,15 @@ impl Filters {
 
     /// Our filters of one side of a device; none where the device has no queueing discipline for them.
     fn ours(&self, ifindex: u32, side: Side) -> io::Result<Vec<Ours>> {
+        self.list(ifindex, side, |answer| read_ours(&answer, side))
+    }
+
+    fn list<T>(
+        &self,
+        ifindex: u32,
+        side: Side,
+        read: impl FnMut(Received<'_>) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
         let message = || {
             Message::new(
                 libc::RTM_GETTFILTER,
@@ -141,7 +158,7 @@ impl Filters {
                 &tcmsg(ifindex, 0, parent(side), 0),
             )
         };
-        match self.0.dump(message, |answer| read_ours(&answer, side)) {
+        match self.0.dump(message, read) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Vec::new()),
             result => result,
         }
@@ -284,6 +301,13 @@ fn read_ours(answer: &Received<'_>, side: Side) -> Option<Ours> {
     })
 }
 
+/// The kernel lists a group of filters of one priority before the filters in it; the group has no options.
+fn is_foreign(answer: &Received<'_>, side: Side) -> bool {
+    answer.kind == libc::RTM_NEWTFILTER
+        && answer.attributes(TCMSG).find(TCA_OPTIONS).is_some()
+        && read_ours(answer, side).is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,5 +348,22 @@ mod tests {
         );
         assert_eq!(ours(&answer(b"bpf\0", b"lb_to_workload_2\0")), None);
         assert_eq!(ours(&answer(b"flower\0", b"lb_to_workload\0")), None);
+    }
+
+    #[test]
+    fn a_filter_is_foreign_and_a_group_of_filters_is_none() {
+        let is_foreign =
+            |bytes: &[u8]| is_foreign(&Received::split_first(bytes).unwrap().0, Side::Egress);
+        assert!(is_foreign(&answer(b"flower\0", b"lb_to_workload\0")));
+        assert!(is_foreign(&answer(b"bpf\0", b"cil_to_container\0")));
+        assert!(!is_foreign(&answer(b"bpf\0", b"lb_to_workload\0")));
+        let group = Message::new(
+            libc::RTM_NEWTFILTER,
+            0,
+            &tcmsg(9, 0, parent(Side::Egress), 0),
+        )
+        .attribute(TCA_KIND, b"bpf\0")
+        .finish(0);
+        assert!(!is_foreign(&group));
     }
 }

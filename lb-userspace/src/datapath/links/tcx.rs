@@ -70,6 +70,15 @@ pub(super) fn is_held(
         .transpose()
 }
 
+/// Whether a program other than `ours` runs on this side of the device; never where the kernel has no tcx.
+pub(super) fn has_others(target: Target<'_>, side: Side, ours: u32) -> Result<bool, LinkError> {
+    match bpf::query(target.ifindex, at(side)) {
+        Ok(attached) => Ok(attached.iter().any(|a| a.program_id != ours)),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(target.failed("look for others than", side)(error)),
+    }
+}
+
 fn open(pin: &Path) -> Result<Option<OwnedFd>, PinError> {
     match bpf::get(pin) {
         Ok(link) => Ok(Some(link)),

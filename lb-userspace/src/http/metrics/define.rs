@@ -143,6 +143,15 @@ fn scraped(define: &Definitions) -> Scraped {
             "Workload devices, by whether they have their programs.",
             &["state"],
         ),
+        redirect: define.int_gauges(
+            "lb_redirect_state",
+            "1 for what became of the redirect path, 0 for the other states.",
+            &["state"],
+        ),
+        local_pods: define.int_gauge(
+            "lb_local_pods",
+            "Addresses of pods of this node that packets are handed to past the host's stack.",
+        ),
         connected: define.int_gauges(
             "lb_source_connected",
             "1 while changes of the resource are followed, else 0: what was seen last stays in force.",
