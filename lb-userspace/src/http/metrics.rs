@@ -55,6 +55,7 @@ struct Scraped {
     decisions: IntCounterVec,
     entries: IntGaugeVec,
     max_entries: IntGaugeVec,
+    displaced: IntGaugeVec,
     devices: IntGaugeVec,
     redirect: IntGaugeVec,
     local_pods: IntGauge,
@@ -174,6 +175,9 @@ impl Scraped {
                     };
                     set(&self.entries, map.used);
                     set(&self.max_entries, map.max);
+                    if let Some(displaced) = map.displaced {
+                        set(&self.displaced, displaced);
+                    }
                 }
             }
             Err(error) if !self.broken => {

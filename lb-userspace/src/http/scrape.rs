@@ -73,7 +73,12 @@ impl DataPlane {
             _ => (Instant::now(), view::status(&maps, Vec::new(), true)?.maps),
         };
         let (_, fill) = fill.insert(fresh);
-        Ok((counters, fill.clone()))
+        let mut fill = fill.clone();
+        let displaced = view::displaced(&maps)?;
+        for map in &mut fill {
+            map.displaced = displaced.get(map.map).copied();
+        }
+        Ok((counters, fill))
     }
 
     pub(super) fn devices(&self) -> Devices {

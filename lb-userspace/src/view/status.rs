@@ -1,7 +1,7 @@
 //! How the data plane is: what the agent has written, how full the maps are, which devices have programs, what became of
 //! packets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -84,8 +84,8 @@ pub struct FillView {
     pub nearly_full: bool,
     /// A full map forgets what was unused for longest and refuses nothing, so it may well be full.
     pub forgets_unused: bool,
-    /// Entries that had to go for others, at least; 0 where they are not counted.
-    pub displaced: u64,
+    /// Entries that had to go for others, at least; none where they are not counted.
+    pub displaced: Option<u64>,
     /// The flag that makes room, if one does.
     pub flag: Option<&'static str>,
 }
@@ -289,7 +289,7 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             affinity_flag,
         ),
     ];
-    let counts = maps.lru_entries()?;
+    let displaced = displaced(maps)?;
     let view = |(map, used, max, flag)| {
         let lru = [
             name::CONNTRACK_V4,
@@ -308,31 +308,32 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             max: u64::from(max),
             nearly_full: !forgets_unused && used * 5 >= u64::from(max) * 4,
             forgets_unused,
-            displaced: displaced(&counts, map, max),
+            displaced: displaced.get(map).copied(),
             flag,
         }
     };
     Ok(rows.into_iter().map(view).collect())
 }
 
-/// How many entries of a map of this size had to go for others.
-fn displaced(counts: &[u64], map: &str, max: u32) -> u64 {
-    let counted = Lru::ALL.into_iter().flat_map(|lru| {
-        let octets = [4, 16].into_iter().zip(lru.names());
-        octets.map(move |(octets, name)| (name, octets, lru))
-    });
-    let count = |octets, lru, change| {
-        let index = entries::index(octets, lru, change) as usize;
-        counts.get(index).copied().unwrap_or(0)
-    };
-    counted
-        .filter(|(name, ..)| *name == map)
-        .map(|(_, octets, lru)| {
-            let [made, removed] =
-                [Change::Made, Change::Removed].map(|change| count(octets, lru, change));
-            entries::displaced(made, removed, max)
-        })
-        .sum()
+/// How many entries had to go for others, at least, of each map that this is counted of. Reads no entry.
+pub fn displaced(maps: &dyn Maps) -> Result<BTreeMap<&'static str, u64>, MapError> {
+    let (limits, counts) = (maps.limits(), maps.lru_entries()?);
+    let mut displaced = BTreeMap::new();
+    for lru in Lru::ALL {
+        let room = match lru {
+            Lru::Conntrack => limits.conntrack,
+            Lru::Transient => limits.transient,
+            Lru::Affinity => limits.affinity,
+        };
+        for (octets, name) in [4, 16].into_iter().zip(lru.names()) {
+            let [made, removed] = [Change::Made, Change::Removed].map(|change| {
+                let index = entries::index(octets, lru, change) as usize;
+                counts.get(index).copied().unwrap_or(0)
+            });
+            displaced.insert(name, entries::displaced(made, removed, room));
+        }
+    }
+    Ok(displaced)
 }
 
 impl Status {
@@ -402,8 +403,9 @@ impl fmt::Display for Status {
             let remark = match (fill.nearly_full, fill.flag) {
                 (true, Some(flag)) => format!("nearly full: raise {flag}"),
                 (true, None) => "nearly full".to_owned(),
-                (false, _) if fill.displaced > 0 => {
-                    format!("forgot the longest unused, {} so far", fill.displaced)
+                (false, _) if fill.displaced > Some(0) => {
+                    let displaced = fill.displaced.unwrap_or_default();
+                    format!("forgot the longest unused, {displaced} so far")
                 }
                 (false, _) if fill.forgets_unused && fill.used >= fill.max => {
                     "full: forgets the longest unused".to_owned()

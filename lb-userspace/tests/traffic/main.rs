@@ -12,6 +12,7 @@ mod cluster;
 mod commands;
 mod errors;
 mod failover;
+mod flood;
 mod fragments;
 mod hairpin;
 mod host_clients;

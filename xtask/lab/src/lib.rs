@@ -60,6 +60,7 @@
 //! | [`Server`] | HTTP, UDP, SCTP and stream servers that answer with the pod's name |
 //! | [`client`] | single requests, kept connections, streams, [`client::Load`] and [`client::http_many`] |
 //! | [`PacketSocket`] | raw frames in and out of one device |
+//! | [`FrameSender`] | raw frames out of one device, hundreds of thousands a second |
 //! | [`RawSocket`] | packets of one IP protocol in and out of a namespace |
 //! | [`checksum_errors`], [`counters`] | what the kernel counted in a namespace |
 //! | [`wait_until`], [`wait_for`] | poll a condition up to a deadline |
@@ -93,6 +94,7 @@ mod cgroup;
 mod command_line;
 mod counters;
 mod device;
+mod frame_sender;
 mod netns;
 mod packet_socket;
 mod process;
@@ -108,6 +110,7 @@ pub mod client;
 pub use cgroup::Cgroup;
 pub use counters::{checksum_errors, counters};
 pub use device::Device;
+pub use frame_sender::FrameSender;
 pub use netns::Netns;
 pub use packet_socket::{Frame, PacketSocket};
 pub use process::{Command, Process};

@@ -138,6 +138,11 @@ fn scraped(define: &Definitions) -> Scraped {
             "Entries that there is room for.",
             &["map"],
         ),
+        displaced: define.int_gauges(
+            "lb_map_displaced_entries",
+            "Entries that had to go for others since the maps were made, at least.",
+            &["map"],
+        ),
         devices: define.int_gauges(
             "lb_devices",
             "Workload devices, by whether they have their programs.",
