@@ -103,8 +103,6 @@ impl Frontend {
     pub const HAS_ENDPOINTS: u32 = 2;
     /// Flag: the row of an address, not of a port.
     pub const ADDRESS: u32 = 4;
-    /// Flag, for people: endpoints are left out, because theirs is another port and SCTP's can't be translated.
-    pub const PORT_DIFFERS: u32 = 8;
 
     /// A frontend of a service port. `affinity_seconds` is 0 where there is no session affinity.
     pub fn new(

@@ -12,6 +12,7 @@ pub mod backend;
 pub mod checksum;
 pub mod config;
 pub mod conntrack;
+pub mod crc32c;
 pub mod entries;
 pub mod fragments;
 pub mod frontend;

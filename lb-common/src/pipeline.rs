@@ -158,6 +158,10 @@ pub struct Room<A> {
     fragments: Fragments<A>,
     /// Whether the packet is a first fragment: 0 or 1.
     is_first: u32,
+    /// The protocol of its datagram, by IANA's number.
+    first_protocol: u32,
+    /// The packet's ports, first that of the end that a rewrite changes.
+    ports: [Port; 2],
     /// The address that was decided on for it.
     decided: A,
     /// The key of a fragment that is held.
@@ -181,6 +185,8 @@ impl<A: Address> Room<A> {
             fragments_key: FragmentsKey::empty(),
             fragments: Fragments::empty(),
             is_first: 0,
+            ports: [Port::new(0); 2],
+            first_protocol: 0,
             decided: A::zeroed(),
             held_key: HeldKey::empty(),
             held: 0,

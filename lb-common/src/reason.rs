@@ -103,6 +103,8 @@ reasons! {
     StackTooBig = 36, "stack-too-big";
     /// Left to the host's stack: the pod's device is gone.
     StackNoDevice = 37, "stack-no-device";
+    /// Dropped: an SCTP packet whose port changes is in fragments, so that its checksum can't follow.
+    SctpChecksum = 38, "sctp-checksum";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

@@ -6,8 +6,8 @@
 mod error;
 
 use crate::addr::{Endpoint, Port};
-use crate::checksum;
-use crate::packet::{Packet, Parse, Ports, Transport};
+use crate::packet::{Packet, Parse, Ports, Transport, sctp};
+use crate::{checksum, crc32c};
 
 pub use error::{Related, relate};
 
@@ -57,8 +57,11 @@ pub struct Edits<A> {
     pub ip_checksum_at: Option<usize>,
     /// What the change of address adds to the sums of the IP header and of the pseudo-header.
     pub address_difference: u32,
-    /// Whether the transport header changes: a later fragment has none, and nothing in SCTP's depends on an address.
-    pub has_transport: bool,
+    /// Whether the transport header has an Internet checksum, which covers addresses and ports: a later fragment has none, and
+    /// SCTP has another one.
+    pub has_checksum: bool,
+    /// Of an SCTP packet, the number of octets behind the ports, which a CRC32c covers; 0 of every other.
+    pub covered_by_crc: u16,
     /// What changes in the transport header, all zeros where nothing does. It is no `Option`, so that every octet is always
     /// defined, as in a [`Verdict`](crate::pipeline::Verdict).
     pub transport: TransportEdits,
@@ -98,15 +101,24 @@ impl TransportEdits {
     }
 }
 
+impl<A> Edits<A> {
+    /// The CRC32c of an SCTP packet after a change of its ports, from the one before.
+    #[inline(always)]
+    pub fn updated_crc(&self, field: [u8; 4]) -> [u8; 4] {
+        let (old, new) = self.transport.ports;
+        crc32c::update(field, old, new, self.covered_by_crc)
+    }
+}
+
 impl<A: Parse> Rewrite<A> {
     /// Makes a packet that was rewritten what can now be read of it.
     #[inline(always)]
     pub fn renew(&self, packet: &mut Packet<A>) {
         match &mut packet.transport {
-            Transport::Tcp(ports, _) | Transport::Udp(ports) => {
+            Transport::Tcp(ports, _) | Transport::Udp(ports) | Transport::Sctp(ports, _) => {
                 *ports = self.side.ports(self.to.port, self.other_port);
             }
-            Transport::Sctp(..) | Transport::Fragment => {}
+            Transport::Fragment => {}
             Transport::EchoRequest | Transport::IcmpError | Transport::Other(_) => return,
         }
         match self.side {
@@ -121,8 +133,8 @@ impl<A: Parse> Rewrite<A> {
         let transport = match packet.transport {
             Transport::Tcp(ports, _) => self.transport(packet.l4, &ports, 16, false),
             Transport::Udp(ports) => self.transport(packet.l4, &ports, 6, true),
-            // Its ports stay: the checksum, a CRC32c over all of the packet, covers them and no address.
-            Transport::Sctp(..) | Transport::Fragment => TransportEdits::NONE,
+            Transport::Sctp(ports, _) => self.transport(packet.l4, &ports, sctp::CHECKSUM, false),
+            Transport::Fragment => TransportEdits::NONE,
             Transport::EchoRequest | Transport::IcmpError | Transport::Other(_) => return None,
         };
         let (address_at, from) = match self.side {
@@ -134,7 +146,11 @@ impl<A: Parse> Rewrite<A> {
             address: self.to.address,
             ip_checksum_at: A::HEADER_CHECKSUM.map(|at| packet.l3 + at),
             address_difference: checksum::difference(from.sum(), self.to.address.sum()),
-            has_transport: matches!(packet.transport, Transport::Tcp(..) | Transport::Udp(_)),
+            has_checksum: matches!(packet.transport, Transport::Tcp(..) | Transport::Udp(_)),
+            covered_by_crc: match packet.transport {
+                Transport::Sctp(..) => packet.l4_len.saturating_sub(sctp::PORTS) as u16,
+                _ => 0,
+            },
             transport,
         })
     }
@@ -168,7 +184,14 @@ pub fn apply<A: Parse>(frame: &mut [u8], packet: &Packet<A>, rewrite: &Rewrite<A
         update(frame, at, edits.address_difference);
     }
     frame[edits.address_at..][..A::OCTETS].copy_from_slice(bytemuck::bytes_of(&edits.address));
-    if edits.has_transport {
+    if edits.covered_by_crc != 0 {
+        let transport = &edits.transport;
+        let field = &mut frame[transport.checksum_at..][..4];
+        let updated = edits.updated_crc([field[0], field[1], field[2], field[3]]);
+        field.copy_from_slice(&updated);
+        frame[transport.ports_at..][..sctp::PORTS].copy_from_slice(&transport.ports.1);
+    }
+    if edits.has_checksum {
         apply_to_transport(frame, &edits.transport, edits.address_difference);
     }
 }

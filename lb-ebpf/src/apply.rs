@@ -4,6 +4,8 @@ use lb_common::checksum;
 use lb_common::packet::{Octets, Packet, Parse};
 use lb_common::rewrite::Rewrite;
 
+use crate::crc::Crc;
+use crate::programs::{CRC, DROP, ONWARD};
 use crate::scratch::{self, Scratch};
 use crate::skb::Skb;
 
@@ -12,7 +14,8 @@ const BPF_F_PSEUDO_HDR: u64 = 1 << 4;
 /// A checksum of zero means that there is none, and a computed zero is sent as all ones.
 const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
 
-/// Changes address, port and checksums of the packet that was stored in the scratch memory; says whether the kernel did. A
+/// Changes address, port and checksums of the packet that was stored in the scratch memory; returns the program's action, where
+/// [`CRC`] says that SCTP's checksum has to follow, or [`DROP`] where the kernel refuses. A
 /// function of its own, for its stack frame; it does not take the packet itself, for the kernel's type information (BTF)
 /// can't describe what a packet carries.
 ///
@@ -30,21 +33,22 @@ pub(crate) fn rewrite<A: Parse, const LEN: usize>(
     skb: Skb,
     scratch: *mut Scratch,
     rewrite: &Rewrite<A>,
-) -> bool
+) -> i32
 where
     A: Into<[u8; LEN]>,
 {
     // SAFETY: this run's scratch; the packet was stored before it could be decided on.
     let packet = unsafe { scratch::packet(scratch) };
-    try_rewrite(skb, packet, rewrite).is_some()
+    try_rewrite(skb, scratch, packet, rewrite).unwrap_or(DROP)
 }
 
 #[inline(always)]
 fn try_rewrite<A: Parse, const LEN: usize>(
     skb: Skb,
+    scratch: *mut Scratch,
     packet: &Packet<A>,
     rewrite: &Rewrite<A>,
-) -> Option<()>
+) -> Option<i32>
 where
     A: Into<[u8; LEN]>,
 {
@@ -63,8 +67,13 @@ where
         None => skb.store_counted(edits.address_at as u32, &address)?,
     }
 
-    if !edits.has_transport {
-        return Some(());
+    if edits.covered_by_crc != 0 && transport.ports_change() {
+        // SAFETY: this run's scratch.
+        unsafe { scratch::set_crc(scratch, Crc::of(&edits)) };
+        return Some(CRC);
+    }
+    if !edits.has_checksum {
+        return Some(ONWARD);
     }
     let optional = if transport.checksum_optional {
         BPF_F_MARK_MANGLED_0
@@ -86,5 +95,5 @@ where
             skb.add_to_sum(checksum::fold(checksum::difference(old, new)));
         }
     }
-    Some(())
+    Some(ONWARD)
 }

@@ -9,6 +9,8 @@
 #[cfg(target_arch = "bpf")]
 mod apply;
 #[cfg(target_arch = "bpf")]
+mod crc;
+#[cfg(target_arch = "bpf")]
 mod dataplane;
 #[cfg(target_arch = "bpf")]
 mod echo;

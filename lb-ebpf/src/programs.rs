@@ -8,6 +8,7 @@ use lb_common::pipeline::{self, Action, Room, Verdict};
 use lb_common::reason::Reason;
 
 use crate::apply;
+use crate::crc;
 use crate::dataplane::Kernel;
 use crate::echo::Echo;
 use crate::hold::Hold;
@@ -37,6 +38,8 @@ const HOLD: i32 = 105;
 const PUT_BACK: i32 = 106;
 /// Nor this: the packet goes on, and is what the scratch memory says.
 pub(crate) const ONWARD: i32 = 107;
+/// Nor this: the packet goes on as well, once the checksum of SCTP has followed.
+pub(crate) const CRC: i32 = 108;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -180,17 +183,17 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
             ONWARD
         }
         Action::Rewrite => {
-            if apply::rewrite::<A, N>(skb, scratch, &verdict.rewrite) {
-                count(verdict.reason);
-                if redirect::is_possible() {
-                    // SAFETY: this run's scratch; the rewrite is over, and nobody has a reference to the packet.
-                    unsafe { scratch::renew_packet(scratch, &verdict.rewrite) };
-                }
-                ONWARD
-            } else {
-                count(Reason::RewriteFailed);
-                DROP
+            let action = apply::rewrite::<A, N>(skb, scratch, &verdict.rewrite);
+            if action != DROP && redirect::is_possible() {
+                // SAFETY: this run's scratch; the rewrite is over, and nobody has a reference to the packet.
+                unsafe { scratch::renew_packet(scratch, &verdict.rewrite) };
             }
+            count(if action == DROP {
+                Reason::RewriteFailed
+            } else {
+                verdict.reason
+            });
+            action
         }
         Action::Relate if verdict.reason == Reason::NotForService => RELATE,
         Action::Relate if verdict.reason == Reason::Unallocated => RELATE_TO_NOBODY,
@@ -210,7 +213,7 @@ fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
 
 #[inline(always)]
 fn finish<A: Reject + Relate + Echo + Hold>(skb: Skb, action: i32) -> i32 {
-    match action {
+    match crc::followed(skb, action) {
         HOLD => A::hold(skb, Direction::FromClient),
         PUT_BACK => A::put_back(skb, Direction::FromClient),
         REFUSE => refuse::<A>(skb),
@@ -233,7 +236,7 @@ fn finish<A: Reject + Relate + Echo + Hold>(skb: Skb, action: i32) -> i32 {
 
 #[inline(always)]
 fn finish_to_pod<A: Relate + Hold>(skb: Skb, action: i32) -> i32 {
-    match action {
+    match crc::followed(skb, action) {
         HOLD => A::hold(skb, Direction::FromBackend),
         PUT_BACK => A::put_back(skb, Direction::FromBackend),
         RELATE => A::to_pod(skb).unwrap_or(NEXT),

@@ -17,6 +17,7 @@ use lb_common::pipeline::deliver::{self, Arrival, LocalPods, Way};
 use lb_common::reason::Reason;
 use lb_common::redirect::LocalPod;
 
+use crate::crc;
 use crate::dataplane::{Kernel, copy_row};
 use crate::maps::{FamilyMaps, count};
 use crate::programs::{DROP, NEXT, ONWARD, to_pod_parsed};
@@ -91,7 +92,7 @@ fn deliver<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
     if way == STACK {
         return NEXT;
     }
-    match to_pod_parsed::<A, N>(skb, scratch) {
+    match crc::followed(skb, to_pod_parsed::<A, N>(skb, scratch)) {
         ONWARD => hand_over::<A>(skb, scratch, way),
         DROP => DROP,
         // Fragments and ICMP errors, which alone ask for more, are left to the stack before.

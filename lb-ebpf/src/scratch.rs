@@ -16,6 +16,8 @@ use lb_common::pipeline::Room;
 use lb_common::redirect::LocalPod;
 use lb_common::rewrite::Rewrite;
 
+use crate::crc::Crc;
+
 /// The working memory. What is in it depends on the family; to the kernel it is words, for its type information (BTF)
 /// can't describe a Rust enum that carries data.
 #[repr(C)]
@@ -27,6 +29,7 @@ pub(crate) struct Scratch {
     pod: LocalPod,
     octets: [u8; MAX_QUOTED],
     held: Held,
+    crc: Crc,
 }
 
 /// One element a CPU is enough: a TC program runs with bottom halves disabled, so none interrupts another.
@@ -187,4 +190,26 @@ pub(crate) unsafe fn octets(scratch: *mut Scratch) -> *mut u8 {
 pub(crate) unsafe fn held(scratch: *mut Scratch) -> *mut Held {
     // SAFETY: by the caller's promise the memory is valid.
     unsafe { &raw mut (*scratch).held }
+}
+
+/// Stores what becomes of an SCTP packet's checksum.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run.
+#[inline(always)]
+pub(crate) unsafe fn set_crc(scratch: *mut Scratch, crc: Crc) {
+    // SAFETY: by the caller's promise the memory is valid.
+    unsafe { (*scratch).crc = crc };
+}
+
+/// What becomes of an SCTP packet's checksum.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run, in which it was stored.
+#[inline(always)]
+pub(crate) unsafe fn crc(scratch: *mut Scratch) -> Crc {
+    // SAFETY: by the caller's promise the memory is valid.
+    unsafe { (*scratch).crc }
 }

@@ -37,7 +37,7 @@ pub use adoptable::Contents;
 pub use leftovers::Leftovers;
 pub use plan::{SlotWrite, SlotWrites};
 pub use pool::GRACE;
-pub use problem::{Consequence, Exhausted, LeftOut, Problem, Resource};
+pub use problem::{Consequence, Exhausted, Problem, Resource};
 pub use rows::{Rows, Touched};
 
 /// The desired state.

@@ -8,7 +8,6 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use lb_common::backend::BackendState;
@@ -44,9 +43,6 @@ pub struct ResolvedPort {
     /// The endpoints of both families that need a backend row, sorted: those that are selected, and those that only serve
     /// the flows that they have (S-51). Each address and port occurs once (S-5).
     pub endpoints: Vec<ResolvedEndpoint>,
-    /// Ports of SCTP endpoints that are left out because theirs is not the Service's, sorted, each once: SCTP's checksum covers
-    /// the ports, so none can be translated.
-    pub left_out: Vec<u16>,
     /// Select from the endpoints of this node alone (S-23).
     pub internal_local: bool,
     /// Some endpoint is usable somewhere in the cluster, by family (S-20.4): `[IPv4, IPv6]`.
@@ -100,7 +96,6 @@ fn resolve_port(
     frontends.sort();
 
     let mut endpoints = Vec::new();
-    let mut left_out = BTreeSet::new();
     let mut has_endpoints = [false; 2];
     for (family, has) in [Family::V4, Family::V6].into_iter().zip(&mut has_endpoints) {
         if service
@@ -108,8 +103,7 @@ fn resolve_port(
             .iter()
             .any(|address| Family::of(address) == family)
         {
-            let mut candidates = candidate::candidates(port, family, slices, node);
-            left_out.extend(candidate::leave_out(&mut candidates, port));
+            let candidates = candidate::candidates(port, family, slices, node);
             let selection = select::select(&candidates, service.internal_local, node);
             endpoints.extend(selection.endpoints);
             *has = selection.has_endpoints;
@@ -125,7 +119,6 @@ fn resolve_port(
         created: service.created,
         frontends,
         endpoints,
-        left_out: left_out.into_iter().collect(),
         internal_local: service.internal_local,
         has_endpoints,
         affinity_seconds: service.affinity_seconds,

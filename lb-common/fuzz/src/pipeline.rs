@@ -147,8 +147,14 @@ fn check_rewritten<A: Family>(
     let mut allowed = vec![(edits.address_at, edits.address_at + A::OCTETS)];
     let mut checksums = Vec::new();
     checksums.extend(edits.ip_checksum_at);
-    if edits.has_transport {
+    let is_sctp = edits.covered_by_crc != 0;
+    if edits.has_checksum || is_sctp {
         allowed.push((edits.transport.ports_at, edits.transport.ports_at + 4));
+    }
+    if is_sctp {
+        allowed.push((edits.transport.checksum_at, edits.transport.checksum_at + 4));
+    }
+    if edits.has_checksum {
         checksums.push(edits.transport.checksum_at);
     }
     allowed.extend(checksums.iter().map(|at| (*at, at + 2)));
@@ -162,7 +168,9 @@ fn check_rewritten<A: Family>(
     };
     let old_address = std::mem::replace(address, to.address);
     let (mut old_port, mut old_other) = (to.port, other_port);
-    if let Transport::Tcp(both, _) | Transport::Udp(both) = &mut expected.transport {
+    if let Transport::Tcp(both, _) | Transport::Udp(both) | Transport::Sctp(both, _) =
+        &mut expected.transport
+    {
         let (port, other) = match side {
             Side::Source => (&mut both.source, &mut both.destination),
             Side::Destination => (&mut both.destination, &mut both.source),

@@ -2,7 +2,7 @@
 //!
 //! It makes none; that is [`super::unreachable`]'s part.
 
-use super::{Octets, Packet, Parse, Transport, transport};
+use super::{Octets, Packet, Parse, Transport, sctp, transport};
 use crate::addr::{Endpoint, Port, Protocol};
 
 /// Length of an error's own header, in octets; what it quotes follows.
@@ -27,8 +27,11 @@ pub struct Quoted<A> {
     pub destination: Endpoint<A>,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Whether a checksum that covers its addresses is among the quoted octets. Of TCP, eight octets are enough to quote; UDP
-    /// may have none, and SCTP's covers no address.
+    /// Length of what followed the quoted IP header when it was sent, by that header's account, in octets; 0 where it does not
+    /// say.
+    pub l4_len: usize,
+    /// Whether its transport checksum is among the quoted octets and can follow a change. Of TCP and SCTP, eight octets are
+    /// enough to quote; UDP may have none, and SCTP's follows in whole packets only.
     pub has_checksum: bool,
 }
 
@@ -39,7 +42,8 @@ impl<A: Parse> Quoted<A> {
         self.l4
             + match self.protocol {
                 Protocol::Tcp => TCP_CHECKSUM,
-                Protocol::Udp | Protocol::Sctp => UDP_CHECKSUM,
+                Protocol::Udp => UDP_CHECKSUM,
+                Protocol::Sctp => sctp::CHECKSUM,
             }
     }
 }
@@ -78,7 +82,12 @@ pub fn quoted<A: Parse>(octets: &(impl Octets + ?Sized), error: &Packet<A>) -> O
         Protocol::Tcp => {
             l4 + TCP_CHECKSUM + 2 <= end && octets.read::<2>(l4 + TCP_CHECKSUM).is_some()
         }
-        Protocol::Sctp => false,
+        Protocol::Sctp => {
+            l4 + sctp::HEADER <= end
+                && header.l4_len >= sctp::HEADER
+                && !header.fragment.is_first()
+                && octets.read::<4>(l4 + sctp::CHECKSUM).is_some()
+        }
     };
     Some(Quoted {
         l3,
@@ -92,6 +101,7 @@ pub fn quoted<A: Parse>(octets: &(impl Octets + ?Sized), error: &Packet<A>) -> O
             port: Port::from_network([head[2], head[3]]),
         },
         protocol,
+        l4_len: header.l4_len,
         has_checksum,
     })
 }

@@ -1,16 +1,19 @@
 //! SCTP (RFC 9260), as far as a decision needs it: what the first chunk of a packet means for its association.
 //!
-//! The checksum, a CRC32c, covers the SCTP packet and no address, so that a packet to another address keeps it. It covers the
-//! ports, and an update would take the whole packet: ports are never changed.
+//! The checksum, a CRC32c, covers the SCTP packet and no address, so that a packet to another address keeps it. It follows the
+//! change of a port by [`crc32c::difference`](crate::crc32c::difference), which needs the length of the whole packet.
 
 use super::TcpFlags;
+use crate::crc32c::{POLYNOMIAL, bit};
 
 /// Length of the common header, in octets (RFC 9260 section 3.1).
 pub const HEADER: usize = 12;
+/// Length of the ports, which it begins with.
+pub(crate) const PORTS: usize = 4;
 /// Offset of the first chunk's type, which is followed by its flags.
 pub(super) const FIRST_CHUNK: usize = HEADER;
 /// Offset of the checksum in the common header.
-pub(super) const CHECKSUM: usize = 8;
+pub(crate) const CHECKSUM: usize = 8;
 /// What an ICMP error must quote of a packet with INIT, in octets: up to the initiate tag, without which the sender
 /// ignores the error (RFC 9260 section 10, ICMP7).
 pub const QUOTED_OF_INIT: usize = HEADER + 8;
@@ -86,21 +89,16 @@ const fn meaning(chunk: u8) -> u8 {
 /// Bit by bit and without a table: it is for the few octets that an ICMP error quotes.
 #[inline(always)]
 pub(super) fn checksum<const N: usize>(octets: &[u8; N]) -> [u8; 4] {
-    /// The polynomial 0x1edc6f41, its bits reversed.
-    const POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut crc = u32::MAX;
     let mut at = 0;
     while at < N {
         if !(CHECKSUM..CHECKSUM + 4).contains(&at) {
             crc ^= octets[at] as u32;
         }
-        let mut bit = 0;
-        while bit < 8 {
-            // Were it known to be 0 or 1, the compiler would make a branch of it, and the verifier of BPF programs walk all of
-            // the ways through 160 of them.
-            let low = core::hint::black_box(crc & 1);
-            crc = (crc >> 1) ^ POLYNOMIAL.wrapping_mul(low);
-            bit += 1;
+        let mut i = 0;
+        while i < 8 {
+            crc = (crc >> 1) ^ POLYNOMIAL.wrapping_mul(bit(crc));
+            i += 1;
         }
         at += 1;
     }

@@ -43,7 +43,8 @@ pub(super) fn parse<A: Parse>(
             let ports = ports(octets, l4)?;
             // The whole header of the first chunk: without a chunk, a packet says nothing.
             let chunk = octets.read::<4>(l4 + sctp::FIRST_CHUNK).ok_or(Malformed)?;
-            if l4_len != 0 && l4_len < sctp::FIRST_CHUNK + 4 {
+            // Without the length, which a jumbogram does not say, the checksum could not follow the change of a port.
+            if l4_len < sctp::FIRST_CHUNK + 4 {
                 return Err(Malformed);
             }
             Ok(Transport::Sctp(ports, ChunkType(chunk[0]).as_tcp()))

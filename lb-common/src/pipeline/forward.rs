@@ -38,9 +38,9 @@ pub fn from_workload<D: Dataplane>(
     };
     let tuple = packet.from_client(&ports, protocol);
     room.key = ConntrackKey::new(&tuple, Direction::FromClient);
+    room.ports = [ports.destination, ports.source];
     let verdict = balance(dp, flags, room);
-    fragments::remember(dp, &verdict, room);
-    verdict
+    fragments::remember(dp, verdict, room)
 }
 
 /// Why a packet without ports passes, unless nobody has its destination; it is counted where that really is a VIP.

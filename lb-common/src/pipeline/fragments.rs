@@ -17,17 +17,19 @@ pub(super) fn note<A: Address>(packet: &Packet<A>, room: &mut Room<A>) {
     room.held = 0;
     room.is_first = u32::from(packet.fragment.is_first());
     if packet.fragment.is_first() {
+        room.first_protocol = packet.fragment.protocol.into();
         room.fragments_key.set(packet);
     }
 }
 
-/// Keeps a verdict for the fragments that follow, where its packet is the first, and notes how many came before it.
+/// Keeps a verdict for the fragments that follow, where its packet is the first, and notes how many came before it. Returns the
+/// verdict, which is to drop where a port would change and is SCTP's: the checksum covers more than the packet.
 #[inline(always)]
 pub(super) fn remember<D: Dataplane>(
     dp: &D,
-    verdict: &Verdict<D::Address>,
+    mut verdict: Verdict<D::Address>,
     room: &mut Room<D::Address>,
-) {
+) -> Verdict<D::Address> {
     if room.is_first != 0 {
         let decision = match (verdict.action, verdict.rewrite.side) {
             (Action::Rewrite, Side::Source) => Decision::Source,
@@ -36,14 +38,42 @@ pub(super) fn remember<D: Dataplane>(
             _ => Decision::Pass,
         };
         room.decided = verdict.rewrite.to.address;
-        record(dp, decision, room);
+        // A number, for the verifier of BPF programs would walk both ways from a comparison.
+        let Rewrite { to, other_port, .. } = &verdict.rewrite;
+        let [port, other] = room.ports;
+        let port_change = (port.get() ^ to.port.get()) | (other.get() ^ other_port.get());
+        if record(dp, decision, port_change, room) == Recorded::Impossible {
+            verdict = Verdict::drop(Reason::SctpChecksum);
+        }
     }
+    verdict
+}
+
+/// Whether a first fragment can be dealt with as decided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Recorded {
+    /// It can.
+    Possible,
+    /// It can't: it is SCTP's, and its port would change.
+    Impossible,
 }
 
 /// Writes the record of a first fragment. Few packets are one: as the other functions of this file that take no packet, it is
-/// one of its own for its stack frame.
+/// one of its own for its stack frame. `port_change` is not 0 where a rewrite changes the port.
 #[inline(never)]
-fn record<D: Dataplane>(dp: &D, decision: Decision, room: &mut Room<D::Address>) {
+fn record<D: Dataplane>(
+    dp: &D,
+    mut decision: Decision,
+    port_change: u16,
+    room: &mut Room<D::Address>,
+) -> Recorded {
+    let mut recorded = Recorded::Possible;
+    let is_rewrite = matches!(decision, Decision::Source | Decision::Destination);
+    if is_rewrite && port_change != 0 && room.first_protocol == u32::from(Protocol::Sctp.number()) {
+        decision = Decision::Drop;
+        recorded = Recorded::Impossible;
+    }
     let identification = room.fragments_key.identification();
     if is_known(dp, room) && decision != Decision::Drop {
         room.held = room.fragments.held(identification) as u32;
@@ -51,6 +81,7 @@ fn record<D: Dataplane>(dp: &D, decision: Decision, room: &mut Room<D::Address>)
     room.fragments
         .decide(identification, decision, room.decided, dp.now());
     dp.remember_fragments(&room.fragments_key, &room.fragments);
+    recorded
 }
 
 /// Decides on a later fragment that leaves a pod, for what may be a VIP.
@@ -132,6 +163,9 @@ fn towards_pod<D: Dataplane>(
     let passes = known && room.fragments.says(Decision::Pass, identification);
     if passes || Protocol::from_number(protocol).is_none() {
         return Reason::NotForService;
+    }
+    if known && room.fragments.says(Decision::Drop, identification) {
+        return Reason::FragmentWithoutFirst;
     }
     hold(dp, identification, (known, Direction::FromBackend), room)
 }

@@ -15,20 +15,21 @@ pub fn to_workload<D: Dataplane>(
     room: &mut Room<D::Address>,
 ) -> Verdict<D::Address> {
     fragments::note(packet, room);
-    let (tuple, flags) = match packet.transport {
-        Transport::Tcp(ports, flags) => (packet.from_backend(&ports, Protocol::Tcp), Some(flags)),
-        Transport::Udp(ports) => (packet.from_backend(&ports, Protocol::Udp), None),
-        Transport::Sctp(ports, flags) => (packet.from_backend(&ports, Protocol::Sctp), Some(flags)),
+    let (ports, protocol, flags) = match packet.transport {
+        Transport::Tcp(ports, flags) => (ports, Protocol::Tcp, Some(flags)),
+        Transport::Udp(ports) => (ports, Protocol::Udp, None),
+        Transport::Sctp(ports, flags) => (ports, Protocol::Sctp, Some(flags)),
         Transport::Fragment => return fragments::to_workload(dp, packet, room),
         Transport::IcmpError => return Verdict::relate(Reason::NotForService),
         Transport::EchoRequest | Transport::Other(_) => {
             return Verdict::pass(Reason::NotForService);
         }
     };
+    let tuple = packet.from_backend(&ports, protocol);
     room.key = ConntrackKey::new(&tuple, Direction::FromBackend);
+    room.ports = [ports.source, ports.destination];
     let verdict = reverse(dp, flags, room);
-    fragments::remember(dp, &verdict, room);
-    verdict
+    fragments::remember(dp, verdict, room)
 }
 
 /// Reverse NAT for the packet that `room.key` describes, if it belongs to a flow.

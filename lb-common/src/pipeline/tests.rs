@@ -28,29 +28,15 @@ const ACK: u8 = TcpFlags::ACK;
 const FIN_ACK: u8 = TcpFlags::FIN | TcpFlags::ACK;
 const RST: u8 = TcpFlags::RST;
 
-/// A data plane that serves VIP 10, port 80, from pods 1, 2, … on another port where that can be; and the ids of these backends.
+/// A data plane that serves VIP 10, port 80, from pods 1, 2, … on port 8080; and the ids of these backends.
 fn serving<A: Family>(protocol: Protocol, pods: u8) -> (MemoryDataplane<A>, Vec<u32>) {
     let mut dp = MemoryDataplane::new();
-    let ids = dp.serve(SERVICE, A::vip(10), 80, protocol, &targets(protocol, pods));
+    let ids = dp.serve(SERVICE, A::vip(10), 80, protocol, &endpoints(pods));
     (dp, ids)
 }
 
 fn endpoints<A: Family>(pods: u8) -> Vec<(A, u16)> {
-    targets(Protocol::Tcp, pods)
-}
-
-fn targets<A: Family>(protocol: Protocol, pods: u8) -> Vec<(A, u16)> {
-    (1..=pods)
-        .map(|n| (A::pod(n), target_port(protocol)))
-        .collect()
-}
-
-/// The port that pods serve port 80 on; of SCTP no other is possible.
-fn target_port(protocol: Protocol) -> u16 {
-    match protocol {
-        Protocol::Tcp | Protocol::Udp => 8080,
-        Protocol::Sctp => 80,
-    }
+    (1..=pods).map(|n| (A::pod(n), 8080)).collect()
 }
 
 fn protocol_of<A: Family>(frame: &Frame<A>) -> Protocol {

@@ -4,10 +4,10 @@
 //! leaves it to a device.
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
-use crate::checksum;
 use crate::packet::icmp::Quoted;
-use crate::packet::{OctetsMut, Packet, Parse, Ports};
+use crate::packet::{OctetsMut, Packet, Parse, Ports, sctp};
 use crate::rewrite::Side;
+use crate::{checksum, crc32c};
 
 /// What changes in an ICMP error: one end of the packet that it quotes and the port of the other, and the address that stands for
 /// the former in the error's own header.
@@ -53,7 +53,14 @@ pub fn relate<A: Parse>(
         Some(at) => update(octets, quoted.l3 + at, address)?,
         None => message += address,
     }
-    if quoted.has_checksum {
+    if quoted.has_checksum && quoted.protocol == Protocol::Sctp {
+        let at = quoted.checksum_at();
+        let field = octets.read::<4>(at)?;
+        let behind = quoted.l4_len.saturating_sub(sctp::PORTS);
+        let updated = crc32c::update(field, old, new, behind as u16);
+        octets.write(at, updated)?;
+        message += checksum::difference(checksum::words(field), checksum::words(updated));
+    } else if quoted.has_checksum {
         let at = quoted.checksum_at();
         let field = octets.read::<2>(at)?;
         let mut updated = checksum::update(field, address + ports);

@@ -88,7 +88,8 @@ impl<A: Parse + Numbered + Hash> Populated<A> {
             ends(&(1..=n).map(A::pod).collect::<Vec<_>>(), &[port])
         };
         let [web, dns, twin, local, sticky] = [8080, 5353, 8080, 8080, 5353].map(&mut some);
-        let [signals, signals_twin] = [8080, 8080].map(&mut some);
+        // Of one the port is translated, of the other it is not.
+        let [signals, signals_twin] = [5353, 8080].map(&mut some);
         let dp = &mut self.dp;
         dp.serve(id::WEB, A::vip(10), 80, Protocol::Tcp, &web);
         dp.serve(id::DNS, A::vip(10), 53, Protocol::Udp, &dns);

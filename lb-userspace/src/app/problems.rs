@@ -67,7 +67,6 @@ fn reason(problem: &Problem) -> &'static str {
         Problem::Conflict { .. } => "AddressConflict",
         Problem::Exhausted { .. } => "MapFull",
         Problem::NameTooLong { .. } | Problem::DuplicatePort { .. } => INVALID,
-        Problem::PortDiffers { .. } => "PortNotTranslatable",
         Problem::Write { .. } => "WriteFailed",
     }
 }

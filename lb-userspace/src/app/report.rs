@@ -124,7 +124,6 @@ mod tests {
                 internal_local,
                 has_endpoints: [has(Family::V4), has(Family::V6)],
                 affinity_seconds: 0,
-                left_out: Vec::new(),
                 endpoints,
             }
         };

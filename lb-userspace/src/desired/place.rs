@@ -9,7 +9,7 @@ use lb_common::service::ServiceName;
 use super::Desired;
 use super::placed::PlacedPorts;
 use super::plan::{Planner, SlotWrites, Target};
-use super::problem::{Consequence, Exhausted, LeftOut, Problem};
+use super::problem::{Consequence, Exhausted, Problem};
 use crate::few::Few;
 use crate::maps::FrontendAt;
 use crate::model::ObjectName;
@@ -68,16 +68,6 @@ impl Desired {
                 problems.push(Problem::NameTooLong { port: id.clone() });
                 continue;
             };
-            if let ([_, ..], Some(frontend)) = (&port.left_out[..], port.frontends.first()) {
-                problems.push(Problem::PortDiffers {
-                    port: id.clone(),
-                    number: frontend.port(),
-                    consequence: LeftOut {
-                        ports: port.left_out.clone(),
-                        others: !port.endpoints.is_empty(),
-                    },
-                });
-            }
             let mut frontends = Few::new();
             for socket in &port.frontends {
                 let at = FrontendAt::new(*socket, id.protocol);

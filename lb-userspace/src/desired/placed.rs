@@ -33,8 +33,6 @@ pub struct PlacedPort {
     pub internal_local: bool,
     /// Some endpoint is usable somewhere, by family.
     pub has_endpoints: [bool; 2],
-    /// Endpoints are left out, because their port can't be translated.
-    pub port_differs: bool,
     /// Session affinity timeout in seconds.
     pub affinity_seconds: u32,
 }
@@ -62,9 +60,6 @@ impl PlacedPort {
         }
         if self.has_endpoints[family as usize] {
             flags |= Frontend::HAS_ENDPOINTS;
-        }
-        if self.port_differs {
-            flags |= Frontend::PORT_DIFFERS;
         }
         Frontend::new(
             self.id,

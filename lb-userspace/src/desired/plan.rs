@@ -125,7 +125,6 @@ impl<'a> Planner<'a> {
             tables: Default::default(),
             internal_local: port.internal_local,
             has_endpoints: port.has_endpoints,
-            port_differs: !port.left_out.is_empty(),
             affinity_seconds: port.affinity_seconds,
         };
         let families: BTreeSet<Family> = target.frontends.keys().map(FrontendAt::family).collect();

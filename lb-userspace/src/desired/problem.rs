@@ -48,19 +48,6 @@ pub enum Problem {
         /// The service port.
         port: ServicePortName,
     },
-    /// Endpoints of SCTP have another port than the Service.
-    #[error(
-        "Service {port}: {consequence}, because the checksum of SCTP covers the ports and none can be translated; set \
-         targetPort to {number}"
-    )]
-    PortDiffers {
-        /// The service port.
-        port: ServicePortName,
-        /// Its number.
-        number: u16,
-        /// What becomes of it.
-        consequence: LeftOut,
-    },
     /// The kernel refused a write.
     #[error("Service {service} {consequence}: {error}; it is tried again")]
     Write {
@@ -79,7 +66,6 @@ impl Problem {
         match self {
             Self::Conflict { port, .. }
             | Self::NameTooLong { port }
-            | Self::PortDiffers { port, .. }
             | Self::DuplicatePort { port } => &port.service,
             Self::Exhausted { service, .. } | Self::Write { service, .. } => service,
         }
@@ -115,30 +101,6 @@ impl fmt::Display for Consequence {
             Self::Kept => "is served as before its last change",
             Self::Removed => "is not served",
         })
-    }
-}
-
-/// What becomes of a service port of which endpoints are left out.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LeftOut {
-    /// Ports of these endpoints.
-    pub ports: Vec<u16>,
-    /// Others are served.
-    pub others: bool,
-}
-
-impl fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
-        let ports = ports.join(", ");
-        if self.others {
-            write!(f, "its endpoints with port {ports} get no packets")
-        } else {
-            write!(
-                f,
-                "its clients are refused, for its endpoints have port {ports}"
-            )
-        }
     }
 }
 

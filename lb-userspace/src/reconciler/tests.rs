@@ -4,7 +4,6 @@ mod conflicts;
 mod exhaustion;
 mod failures;
 mod histories;
-mod left_out;
 mod properties;
 mod restart;
 mod updates;
@@ -33,7 +32,6 @@ fn port(name: &str, frontends: &[&str], endpoints: &[&str]) -> ResolvedPort {
         created: 0,
         frontends: frontends.iter().map(|at| at.parse().unwrap()).collect(),
         endpoints: endpoints.iter().map(|at| endpoint(at)).collect(),
-        left_out: Vec::new(),
         internal_local: false,
         has_endpoints: [!endpoints.is_empty(); 2],
         affinity_seconds: 0,

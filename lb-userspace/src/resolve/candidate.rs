@@ -1,10 +1,8 @@
 //! The endpoints of one service port in one family, joined over all slices, each address and port once. Decides nothing
 //! about which of them are selected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-
-use lb_common::addr::Protocol;
 
 use crate::model::{Endpoint, EndpointSlice, Family, Node, ServicePort};
 
@@ -65,24 +63,4 @@ pub(super) fn candidates<'a>(
         }
     }
     found
-}
-
-/// Takes out the SCTP endpoints that have another port than the service port, as if they were not there, and returns the
-/// ports of those that could have been served.
-pub(super) fn leave_out(
-    candidates: &mut BTreeMap<SocketAddr, Candidate<'_>>,
-    port: &ServicePort,
-) -> BTreeSet<u16> {
-    if port.protocol != Protocol::Sctp {
-        return BTreeSet::new();
-    }
-    let mut left_out = BTreeSet::new();
-    candidates.retain(|at, candidate| {
-        let is_possible = at.port() == port.port;
-        if !is_possible && candidate.is_serving() {
-            left_out.insert(at.port());
-        }
-        is_possible
-    });
-    left_out
 }

@@ -6,7 +6,6 @@ use std::fmt;
 
 use jiff::Timestamp;
 use lb_common::entries::{self, Change, Lru};
-use lb_common::frontend::Frontend;
 use lb_common::layout::{LAYOUT, name};
 use lb_common::reason::Reason;
 use lb_common::redirect::RedirectState;
@@ -15,7 +14,6 @@ use lb_common::vip_filter;
 use serde::Serialize;
 
 use super::columns;
-use super::names::Names;
 use crate::datapath::{AttachPoint, AttachedHooks, Holder};
 use crate::maps::{MapError, Maps};
 use crate::model::Family;
@@ -37,8 +35,6 @@ pub struct Status {
     pub synced_at: u64,
     /// The sockets of the node's own processes.
     pub sockets: SocketsView,
-    /// Frontends of SCTP of which endpoints are left out, because they have another port.
-    pub left_out: Vec<LeftOutView>,
     /// Whether packets between pods of the node go past the host's stack, or why not, in words.
     pub redirect: &'static str,
     /// How full the maps are.
@@ -58,17 +54,6 @@ pub struct SocketsView {
     pub served: bool,
     /// The programs that are attached.
     pub programs: AttachedHooks,
-}
-
-/// A frontend of which endpoints are left out.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Debug)]
-pub struct LeftOutView {
-    /// The service port.
-    pub service: String,
-    /// The frontend.
-    pub frontend: String,
-    /// Whether no endpoint is served, so that clients are refused.
-    pub refused: bool,
 }
 
 /// How full a map is.
@@ -116,7 +101,6 @@ pub fn status(
         generation: config.generation,
         synced_at: config.synced_at,
         sockets: sockets(SocketLb::from_number(config.socket_lb)),
-        left_out: left_out(maps)?,
         redirect: match RedirectState::from_number(config.redirect) {
             RedirectState::On if !agent_running => "off: no agent runs",
             state => state.name(),
@@ -131,22 +115,6 @@ pub fn status(
             })
             .collect(),
     })
-}
-
-fn left_out(maps: &dyn Maps) -> Result<Vec<LeftOutView>, MapError> {
-    let names = Names::read(maps)?;
-    let mut rows: Vec<LeftOutView> = maps
-        .frontends()?
-        .into_iter()
-        .filter(|(_, row)| row.flags() & Frontend::PORT_DIFFERS != 0)
-        .map(|(at, row)| LeftOutView {
-            service: names.text(row.service_id()),
-            frontend: at.to_string(),
-            refused: row.range().len == 0,
-        })
-        .collect();
-    rows.sort();
-    Ok(rows)
 }
 
 fn sockets(state: SocketLb) -> SocketsView {
@@ -380,22 +348,6 @@ impl fmt::Display for Status {
                 f,
                 "sockets     served by {attached} of {of} programs of an earlier agent: {state}"
             )?,
-        }
-        for LeftOutView {
-            service,
-            frontend,
-            refused,
-        } in &self.left_out
-        {
-            let what = if *refused {
-                "refused, its endpoints have"
-            } else {
-                "leaves out endpoints with"
-            };
-            writeln!(
-                f,
-                "sctp        {service} at {frontend}: {what} another port, which can't be translated"
-            )?;
         }
         writeln!(f, "redirect    {}", self.redirect)?;
         writeln!(f)?;

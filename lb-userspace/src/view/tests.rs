@@ -235,31 +235,6 @@ fn the_dump_names_what_is_missing() {
     );
 }
 
-#[test]
-fn s_3_status_tells_of_sctp_endpoints_with_another_port() {
-    let web = SlotRange {
-        offset: 0,
-        len: 4,
-        backends: 2,
-    };
-    for (range, what) in [
-        (web, "leaves out endpoints with"),
-        (SlotRange::default(), "refused, its endpoints have"),
-    ] {
-        let mut maps = example();
-        let at = FrontendAt::new(([10, 96, 0, 1], 2905).into(), Protocol::Sctp);
-        let row = Frontend::new(1, range, range, 0, Frontend::PORT_DIFFERS);
-        let results = maps.apply(&[Op::PutFrontend(at, row)]);
-        assert!(results.iter().all(Result::is_ok));
-        let text = status(&maps, Vec::new(), true).unwrap().to_string();
-        let told: Vec<&str> = text.lines().filter(|l| l.starts_with("sctp ")).collect();
-        let expected = format!(
-            "sctp        default/web:http/TCP at 10.96.0.1:2905/SCTP: {what} another port, which can't be translated"
-        );
-        assert_eq!(told, [expected]);
-    }
-}
-
 /// Two Services, three backends, two flows of which one is a Service's that is gone.
 fn example() -> Memory {
     let limits = Limits {

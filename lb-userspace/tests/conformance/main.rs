@@ -35,9 +35,7 @@ fn main() -> ExitCode {
         for test in &suite.tests {
             let name = test.full_name(&suite);
             let trial = match test.port {
-                Port::Whole(body) | Port::ClusterIp(body) | Port::Narrowed(body) => {
-                    runs(name, body, &report)
-                }
+                Port::Whole(body) | Port::ClusterIp(body) => runs(name, body, &report),
                 Port::Outside(_) => continue,
             };
             let list = if test.alone {

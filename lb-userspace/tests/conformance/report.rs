@@ -24,7 +24,6 @@ are tried.
 |---|---|
 | pass | all that the test asserts holds |
 | pass, ClusterIP only | what it asserts of ClusterIPs holds; its other half, mostly node ports, is not served |
-| narrowed | what it asserts of ClusterIPs holds, but under a condition that the test itself does not keep to: as it stands upstream, it fails. The remark says which |
 | outside | it is about something that is not served, or not the Service proxy's |
 ";
 
@@ -37,7 +36,6 @@ pub struct Report(Arc<Mutex<BTreeSet<String>>>);
 enum Outcome {
     Pass,
     ClusterIpPass,
-    Narrowed,
     Outside,
     NotRun,
 }
@@ -123,10 +121,9 @@ impl std::fmt::Display for Totals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} pass, {} pass for ClusterIP only, {} narrowed, {} outside",
+            "{} pass, {} pass for ClusterIP only, {} outside",
             self.of(Outcome::Pass),
             self.of(Outcome::ClusterIpPass),
-            self.of(Outcome::Narrowed),
             self.of(Outcome::Outside)
         )?;
         match self.of(Outcome::NotRun) {
@@ -141,7 +138,6 @@ impl Outcome {
         match self {
             Outcome::Pass => "pass",
             Outcome::ClusterIpPass => "pass, ClusterIP only",
-            Outcome::Narrowed => "narrowed",
             Outcome::Outside => "outside",
             Outcome::NotRun => "not run",
         }
@@ -152,8 +148,7 @@ fn outcome(test: &Test, passed: bool) -> Outcome {
     match test.port {
         Port::Whole(_) if passed => Outcome::Pass,
         Port::ClusterIp(_) if passed => Outcome::ClusterIpPass,
-        Port::Narrowed(_) if passed => Outcome::Narrowed,
-        Port::Whole(_) | Port::ClusterIp(_) | Port::Narrowed(_) => Outcome::NotRun,
+        Port::Whole(_) | Port::ClusterIp(_) => Outcome::NotRun,
         Port::Outside(_) => Outcome::Outside,
     }
 }
@@ -161,7 +156,7 @@ fn outcome(test: &Test, passed: bool) -> Outcome {
 fn remark(test: &Test) -> &'static str {
     match test.port {
         Port::Outside(why) => why,
-        Port::Whole(_) | Port::ClusterIp(_) | Port::Narrowed(_) => test.remark,
+        Port::Whole(_) | Port::ClusterIp(_) => test.remark,
     }
 }
 

@@ -38,9 +38,6 @@ pub enum Port {
     Whole(Body),
     /// What it asserts of ClusterIPs is asserted, and the rest (node ports) is not served.
     ClusterIp(Body),
-    /// What it asserts of ClusterIPs is asserted under a condition that upstream's test does not keep to, so that upstream's
-    /// fails. The remark says which.
-    Narrowed(Body),
     /// It is about something else: what.
     Outside(&'static str),
 }

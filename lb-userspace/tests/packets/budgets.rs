@@ -15,14 +15,15 @@ use crate::loaded::{DELIVER, Loaded, Program};
 fn the_verifier_walks_no_further_than_the_budgets() -> Result<()> {
     let loaded = Loaded::redirecting()?;
     for (program, budget) in [
-        // Of both, a third to a half are for ICMP errors: a second IPv6 header, with extension headers, in what they quote.
-        (Program::FromWorkload, 150_000),
-        (Program::ToWorkload, 55_000),
+        // Of both, about a third are for ICMP errors: a second IPv6 header, with extension headers, in what they quote. A fifth to a
+        // third are for the checksum of SCTP, in the packet and in what is quoted.
+        (Program::FromWorkload, 200_000),
+        (Program::ToWorkload, 85_000),
     ] {
         check(program.name(), &loaded.program(program)?.info()?, budget)?;
     }
     for name in DELIVER {
-        check(name, &loaded.named(name)?.info()?, 16_000)?;
+        check(name, &loaded.named(name)?.info()?, 25_000)?;
     }
     Ok(())
 }

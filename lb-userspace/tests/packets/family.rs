@@ -86,14 +86,14 @@ pub const ELSEWHERE: u8 = 13;
 /// TCP port 80 over slots that name no backend.
 pub const BROKEN: u8 = 14;
 
-/// The services of the fixtures: TCP 80, UDP 53 and SCTP 132 of VIP 10 over pod 1 (ports 8080, 5353 and 132), and VIPs that
+/// The services of the fixtures: TCP 80, UDP 53 and SCTP 132 of VIP 10 over pod 1 (ports 8080, 5353 and 8132), and VIPs that
 /// refuse or drop.
 pub fn services<A: Family>() -> MemoryDataplane<A> {
     let mut dp = MemoryDataplane::new();
     dp.serve(1, A::vip(WEB), 80, Protocol::Tcp, &[(A::pod(1), 8080)]);
     dp.serve(2, A::vip(WEB), 53, Protocol::Udp, &[(A::pod(1), 5353)]);
     dp.serve(3, A::vip(EMPTY), 80, Protocol::Tcp, &[]);
-    dp.serve(6, A::vip(WEB), 132, Protocol::Sctp, &[(A::pod(1), 132)]);
+    dp.serve(6, A::vip(WEB), 132, Protocol::Sctp, &[(A::pod(1), 8132)]);
     dp.serve(7, A::vip(EMPTY), 132, Protocol::Sctp, &[]);
     let none = SlotRange::default();
     let flags = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;

@@ -85,7 +85,7 @@ fn later_fragment<A: Family>(more: bool) -> Vec<u8> {
     part(to_vip::<A>(WEB, question()), 1480, more).build()
 }
 
-/// Packets to VIP 10 go to pod 1, with a new port but for SCTP's.
+/// Packets to VIP 10 go to pod 1, with a new port.
 fn forwarded<A: Family>() -> Vec<Fixture> {
     let row = |description, frame: Frame<A>, port| Fixture {
         description,
@@ -178,27 +178,22 @@ fn forwarded<A: Family>() -> Vec<Fixture> {
         row(
             "the INIT of an association",
             to_vip(WEB, sctp(ChunkType::INIT)),
-            132,
+            8132,
         ),
         row(
             "a COOKIE ECHO of an association that nobody knows, IP options",
             with_options(to_vip(WEB, sctp(ChunkType::COOKIE_ECHO))),
-            132,
+            8132,
         ),
         row(
             "an ABORT of an association that nobody knows",
             to_vip(WEB, sctp(ChunkType::ABORT)),
-            132,
+            8132,
         ),
         row(
             "data of an association, 1400 octets",
             to_vip(WEB, data),
-            132,
-        ),
-        row(
-            "S-33: the first fragment of an SCTP packet",
-            part(to_vip(WEB, sctp(ChunkType::INIT)), 0, true),
-            132,
+            8132,
         ),
         padded,
     ]
@@ -319,6 +314,11 @@ fn dropped<A: Family>() -> Vec<Fixture> {
             "S-33: the last fragment, the first of which has not come",
             part(to_vip(WEB, question()), 1480, false),
             "fragment-held",
+        ),
+        row(
+            "S-33: the first fragment of an SCTP packet whose port would change",
+            part(to_vip(WEB, sctp(ChunkType::INIT)), 0, true),
+            "sctp-checksum",
         ),
         row(
             "S-33: a later fragment of an SCTP packet, the first of which has not come",

@@ -1,5 +1,5 @@
 //! SCTP between pods, by raw packets on both sides, so that a kernel which does not know it can run the test. What a peer takes
-//! has the right checksum, which nothing on the way may have had to change.
+//! has the right checksum, which has followed the port where that was translated.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -15,12 +15,14 @@ use super::on_both_cnis;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const SCTP: i32 = 132;
-/// The port that is served, one whose endpoints have another, and theirs.
-const PORTS: [u16; 3] = [2905, 14_001, 14_002];
+/// A port that pods serve under its own number, one that they serve as another, and one that nobody serves.
+const M3UA: u16 = 2905;
+const SUA: [u16; 2] = [14_001, 14_002];
+const NOBODYS: u16 = 14_003;
 
 /// An association from its first to its last packet, from the same port each time.
-fn associate(client: &Pod, server: &Pod, vip: IpAddr) -> Result<()> {
-    let to = SocketAddr::new(vip, PORTS[0]);
+fn associate(client: &Pod, server: &Pod, vip: IpAddr, port: u16) -> Result<()> {
+    let to = SocketAddr::new(vip, port);
     let answer = sctp_exchange_from(&client.netns, 40_000, to, b"m3ua", PATIENCE)?;
     ensure!(answer.pod == server.name, "{} has answered", answer.pod);
     ensure!(answer.peer == answer.local, "{answer:?}");
@@ -36,7 +38,7 @@ fn refused(client: &Pod, vip: IpAddr) -> Result<()> {
     };
     let near = RawSocket::open(&client.netns, vip.is_ipv4(), SCTP)?;
     let errors = RawSocket::open(&client.netns, vip.is_ipv4(), protocol)?;
-    let init = L4::sctp(40_001, PORTS[1], ChunkType::INIT);
+    let init = L4::sctp(40_001, NOBODYS, ChunkType::INIT);
     let frame = Frame::new([10, 0, 0, 1], [10, 0, 0, 2], init);
     near.send(vip, &frame.build()[ETHERNET + frame.ip_len()..])?;
     let deadline = Instant::now() + PATIENCE;
@@ -63,10 +65,11 @@ metadata: {{name: sgw}}
 spec:
   clusterIPs: [\"10.96.0.132\", \"fd00:10:96::132\"]
   ports:
-    - {{name: m3ua, protocol: SCTP, port: {}}}
+    - {{name: m3ua, protocol: SCTP, port: {M3UA}}}
     - {{name: sua, protocol: SCTP, port: {}, targetPort: {}}}
+    - {{name: sgsap, protocol: SCTP, port: {NOBODYS}}}
 ",
-        PORTS[0], PORTS[1], PORTS[2]
+        SUA[0], SUA[1]
     );
     for (i, family) in ["IPv4", "IPv6"].iter().enumerate() {
         text += &format!(
@@ -76,11 +79,11 @@ kind: EndpointSlice
 metadata: {{name: sgw-{i}, labels: {{kubernetes.io/service-name: sgw}}}}
 addressType: {family}
 ports:
-  - {{name: m3ua, protocol: SCTP, port: {}}}
+  - {{name: m3ua, protocol: SCTP, port: {M3UA}}}
   - {{name: sua, protocol: SCTP, port: {}}}
 endpoints:
 ",
-            PORTS[0], PORTS[2]
+            SUA[1]
         );
         for pod in pods {
             let (address, node) = (pod.addresses()[i], &pod.node);
@@ -91,20 +94,23 @@ endpoints:
 }
 
 on_both_cnis! {
-    fn an_association_is_translated_and_a_port_that_cannot_be_is_refused_s2_s30(builder) {
+    fn an_association_is_translated_with_or_without_its_port_s2_s3_s30(builder) {
         builder.nodes(2).test(|cluster| {
             let client = cluster.client(1, "client")?;
             let vips: [IpAddr; 2] = ["10.96.0.132".parse()?, "fd00:10:96::132".parse()?];
             for (node, name) in [(1, "near"), (2, "far")] {
                 let server = cluster.client(node, name)?;
                 cluster.write("sgw.yaml", &manifests(&[&server]))?;
-                server.serve_sctp(PORTS[0])?;
+                server.serve_sctp(M3UA)?;
+                server.serve_sctp(SUA[1])?;
                 for vip in vips {
                     eventually(|| refused(&client, vip))?;
-                    eventually(|| associate(&client, &server, vip))
-                        .with_context(|| format!("{vip} on {name}"))?;
-                    // The client's port is free again once the association is over.
-                    associate(&client, &server, vip)?;
+                    for port in [M3UA, SUA[0]] {
+                        eventually(|| associate(&client, &server, vip, port))
+                            .with_context(|| format!("{vip}, port {port} on {name}"))?;
+                        // The client's port is free again once the association is over.
+                        associate(&client, &server, vip, port)?;
+                    }
                 }
             }
             Ok(())

@@ -1,4 +1,4 @@
-//! SCTP associations: connections like TCP's, of which only the address is translated.
+//! SCTP associations: connections like TCP's.
 
 use super::*;
 use crate::packet::sctp::ChunkType;
@@ -108,7 +108,7 @@ on_both_families! {
     fn tcp_udp_and_sctp_of_one_port_are_flows_of_their_own_s2<A>() {
         let mut dp = MemoryDataplane::<A>::new();
         for (id, protocol) in (1..).zip(Protocol::ALL) {
-            dp.serve(id, A::vip(10), 80, protocol, &[(A::pod(id as u8), 80)]);
+            dp.serve(id, A::vip(10), 80, protocol, &[(A::pod(id as u8), 8080)]);
         }
         assert_eq!(answered(&dp, &segment(40_000, SYN), SYN | ACK), A::pod(1));
         assert_eq!(answered(&dp, &datagram(40_000), 0), A::pod(2));
@@ -119,7 +119,7 @@ on_both_families! {
     fn a_pod_associates_with_itself_s42<A>() {
         let (dp, _) = serving::<A>(Protocol::Sctp, 1);
         let sent = chunk::<A>(40_000, INIT).with_source(A::pod(1), 40_000);
-        let between = sent.with_destination(A::pod(1), 80);
+        let between = sent.with_destination(A::pod(1), 8080);
         let heard = between.with_source(A::vip(10), 40_000);
         let pass = |process: fn(&MemoryDataplane<A>, &mut [u8]) -> Verdict<A>, frame: &Frame<A>| {
             let mut octets = frame.build();
@@ -139,14 +139,14 @@ on_both_families! {
             let (dp, _) = serving::<A>(Protocol::Sctp, 1);
             establish(&dp, 40_000);
             dp.advance(seconds);
-            let accepted = chunk::<A>(40_000, INIT_ACK).with_destination(A::pod(1), 80).reversed();
+            let accepted = chunk::<A>(40_000, INIT_ACK).with_destination(A::pod(1), 8080).reversed();
             assert_eq!(receive(&dp, &accepted).reason == Reason::Reply, is_ours);
         }
         for (seconds, is_ours) in [(120, true), (121, false)] {
             let (dp, _) = serving::<A>(Protocol::Sctp, 1);
             send(&dp, &chunk(40_000, INIT));
             dp.advance(seconds);
-            let accepted = chunk::<A>(40_000, INIT_ACK).with_destination(A::pod(1), 80).reversed();
+            let accepted = chunk::<A>(40_000, INIT_ACK).with_destination(A::pod(1), 8080).reversed();
             assert_eq!(receive(&dp, &accepted).reason == Reason::Reply, is_ours);
         }
     }

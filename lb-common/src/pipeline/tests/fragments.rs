@@ -31,6 +31,17 @@ fn large<A: Family>(protocol: Protocol, len: usize) -> Frame<A> {
     Frame::new(A::pod(100), A::vip(10), l4)
 }
 
+/// A data plane that serves VIP 10, port 80, from pod 1, and the port there. SCTP's ports must be the same for fragments.
+fn serving_fragments<A: Family>(protocol: Protocol) -> (MemoryDataplane<A>, u16) {
+    let port = match protocol {
+        Protocol::Tcp | Protocol::Udp => 8080,
+        Protocol::Sctp => 80,
+    };
+    let mut dp = MemoryDataplane::new();
+    dp.serve(SERVICE, A::vip(10), 80, protocol, &[(A::pod(1), port)]);
+    (dp, port)
+}
+
 type Process<A> = fn(&MemoryDataplane<A>, &mut [u8]) -> Verdict<A>;
 
 /// Sends or receives a datagram in fragments: each must come out as that of the expected datagram, and the first alone counts
@@ -99,9 +110,9 @@ on_both_families! {
     fn a_datagram_in_fragments_is_translated_there_and_back_s33<A>() {
         for protocol in Protocol::ALL {
             for (len, most) in [(9_000, 1_480), (60_000, 1_448), (200, 64), (50, 24)] {
-                let (dp, _) = serving::<A>(protocol, 1);
+                let (dp, port) = serving_fragments::<A>(protocol);
                 let sent = large::<A>(protocol, len);
-                let at_backend = sent.with_destination(A::pod(1), target_port(protocol));
+                let at_backend = sent.with_destination(A::pod(1), port);
                 check(MemoryDataplane::send, &dp, [&sent, &at_backend], most, Reason::NewFlow);
                 check(MemoryDataplane::send, &dp, [&sent, &at_backend], most, Reason::Forward);
                 let answer = at_backend.reversed();
@@ -113,9 +124,9 @@ on_both_families! {
     fn any_datagram_in_fragments_of_any_size_is_translated_as_a_whole_s33<A>() {
         holds((whole::<A>(), 4usize..16), |(sent, units)| {
             let protocol = protocol_of(&sent);
-            let (dp, _) = serving::<A>(protocol, 1);
+            let (dp, port) = serving_fragments::<A>(protocol);
             let sent = sent.with_source(A::pod(100), 40_000).with_destination(A::vip(10), 80);
-            let at_backend = sent.with_destination(A::pod(1), target_port(protocol));
+            let at_backend = sent.with_destination(A::pod(1), port);
             check(MemoryDataplane::send, &dp, [&sent, &at_backend], units * 8, Reason::NewFlow);
         });
     }
@@ -256,6 +267,28 @@ on_both_families! {
             let verdict = send_fragment(&dp, &sent, i);
             assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::UnknownProtocol));
         }
+    }
+
+    fn an_sctp_packet_in_fragments_keeps_its_ports_or_is_dropped_s33<A>() {
+        let (dp, _) = serving::<A>(Protocol::Sctp, 1);
+        let whole = chunk::<A>(40_000, ChunkType::INIT);
+        assert_eq!(send(&dp, &whole).reason, Reason::NewFlow);
+        let large = large::<A>(Protocol::Sctp, 200);
+        let answer = large.with_destination(A::pod(1), 8080).reversed();
+        for (process, sent) in [
+            (MemoryDataplane::send as Process<A>, &large),
+            (MemoryDataplane::receive, &answer),
+        ] {
+            for (i, fragment) in sent.fragments(7, 80).iter().enumerate() {
+                let mut octets = fragment.build();
+                let verdict = process(&dp, &mut octets);
+                let reason = if i == 0 { Reason::SctpChecksum } else { Reason::FragmentWithoutFirst };
+                assert_eq!((verdict.action, verdict.reason), (Action::Drop, reason), "fragment {i}");
+                assert_eq!(octets, fragment.build());
+            }
+        }
+        let next = forwarded(&dp, &chunk(40_000, ChunkType::DATA));
+        assert_eq!(next, (A::pod(1), Reason::Forward));
     }
 }
 

@@ -70,7 +70,7 @@ fn led<A: Family>(sent: &Frame<A>) -> (MemoryDataplane<A>, Frame<A>, Frame<A>) {
         L4::Udp { .. } | L4::Other { .. } => {}
     }
     assert_eq!(send(&dp, &sent).action, Action::Rewrite);
-    let at_backend = sent.with_destination(A::pod(1), target_port(protocol));
+    let at_backend = sent.with_destination(A::pod(1), 8080);
     (dp, sent, at_backend)
 }
 

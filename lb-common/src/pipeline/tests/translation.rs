@@ -15,8 +15,8 @@ on_both_families! {
             let verdict = dp.send(&mut octets);
             let Endpoint { address, port } = verdict.rewrite.to;
             assert_eq!((verdict.action, verdict.reason), (Action::Rewrite, Reason::NewFlow));
-            assert!(targets::<A>(protocol, pods).contains(&(address, port.get())), "{address:?}");
-            let at_backend = frame.with_destination(address, target_port(protocol));
+            assert!(endpoints::<A>(pods).contains(&(address, port.get())), "{address:?}");
+            let at_backend = frame.with_destination(address, 8080);
             assert_eq!(octets, at_backend.build());
 
             let is_over = match &frame.l4 {

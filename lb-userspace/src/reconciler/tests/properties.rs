@@ -81,7 +81,6 @@ fn resolved_port(
                 frontends: frontends.iter().map(|at| at.parse().unwrap()).collect(),
                 has_endpoints: [has(Family::V4), has(Family::V6)],
                 endpoints: endpoints.into_values().collect(),
-                left_out: Vec::new(),
                 internal_local,
                 affinity_seconds: 0,
             }

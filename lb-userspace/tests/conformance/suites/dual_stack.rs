@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::granular::SCTP;
 use super::granular::checks::{self, Family::Secondary};
 use crate::case::{Case, Pod, all_ready};
-use crate::suite::Port::{ClusterIp, Narrowed, Outside, Whole};
+use crate::suite::Port::{ClusterIp, Outside, Whole};
 use crate::suite::{Suite, Test, test};
 use crate::traffic::{Http, Sctp, Udp};
 
@@ -75,7 +75,7 @@ fn granular() -> [Test; 14] {
         ),
         test(
             "Granular Checks: Services Secondary IP Family [LinuxOnly] should function for pod-Service: sctp",
-            Narrowed(|case| checks::from_pod(case, Secondary, Sctp)),
+            Whole(|case| checks::from_pod(case, Secondary, Sctp)),
         )
         .remark(SCTP),
         test(

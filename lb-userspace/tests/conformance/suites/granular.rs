@@ -3,12 +3,13 @@
 
 pub mod checks;
 
-use crate::suite::Port::{ClusterIp, Narrowed, Outside, Whole};
+use crate::suite::Port::{ClusterIp, Outside, Whole};
 use crate::suite::{Suite, test};
 use crate::traffic::{Http, Sctp, Udp};
 use checks::Family::Primary;
 
-pub const SCTP: &str = "the Service's port is the pods' own, 95; upstream's pods have 8082, and clients would be refused (`docs/limits.md`). The pods speak it by raw packets, so that the kernel need not: here it has no SCTP";
+pub const SCTP: &str =
+    "the pods speak it by raw packets, so that the kernel need not: here it has no SCTP";
 const NODE_PORTS: &str = "about node ports, which are not served";
 
 pub fn suite() -> Suite {
@@ -26,7 +27,7 @@ pub fn suite() -> Suite {
             ),
             test(
                 "should function for pod-Service: sctp",
-                Narrowed(|case| checks::from_pod(case, Primary, Sctp)),
+                Whole(|case| checks::from_pod(case, Primary, Sctp)),
             )
             .remark(SCTP),
             test(
@@ -51,7 +52,7 @@ pub fn suite() -> Suite {
             ),
             test(
                 "should function for endpoint-Service: sctp",
-                Narrowed(|case| checks::from_endpoints(case, Primary, Sctp)),
+                Whole(|case| checks::from_endpoints(case, Primary, Sctp)),
             )
             .remark(SCTP),
             test(

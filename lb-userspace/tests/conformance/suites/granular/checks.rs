@@ -11,9 +11,9 @@ use crate::traffic::{Http, Protocol, Sctp, Udp};
 
 const HTTP_PORT: u16 = 80;
 const UDP_PORT: u16 = 90;
-/// In the pods as well: SCTP is served where both ports are the same.
 const SCTP_PORT: u16 = 95;
 const TARGET: u16 = 8083;
+const SCTP_TARGET: u16 = 8082;
 /// Of the hosts' own network; only one test at a time has each.
 const HOST_TARGETS: [u16; 2] = [11_080, 11_081];
 /// Octets of a large request: more than fits into one packet here.
@@ -50,7 +50,7 @@ impl Served {
         );
         let recipes = [1, 2, 3].map(|number| {
             let pod = case.pod(&format!("netserver-{number}")).of("netserver");
-            pod.serving(TARGET).serving_sctp(SCTP_PORT)
+            pod.serving(TARGET).serving_sctp(SCTP_TARGET)
         });
         Ok(Served {
             family,
