@@ -9,6 +9,7 @@ mod problems;
 mod report;
 mod sockets;
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::devices::{DeviceFollower, DeviceWatcher, Selector};
 use crate::http::{self, DataPlane, Health, HttpConfig, Metrics, Pages};
 use crate::maps::bpf::{Access, BpfMaps, LocalPodMaps};
 use crate::maps::{Limits, Maps, Op};
+use crate::model::Cidr;
 use crate::model::index::Index;
 use crate::preflight;
 use crate::reconciler::Reconciler;
@@ -62,6 +64,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where probes and scrapes are answered.
     pub http: HttpConfig,
+    /// The Service CIDRs; none to take them from the source.
+    pub service_cidrs: Option<BTreeSet<Cidr>>,
     /// Whose sockets are served, and through which cgroup.
     pub sockets: SocketConfig,
     /// Whether packets go past the host's stack where they can.
@@ -143,7 +147,12 @@ pub async fn run(config: Config) -> Result<()> {
     let _http = http::start(servers, pages).context("cannot start the HTTP servers")?;
 
     let (sender, mut batches) = mpsc::channel(WAITING_BATCHES);
-    let mut source = std::pin::pin!(origin.tell(&config.node_name, sender, &observed));
+    let mut source = std::pin::pin!(origin.tell(
+        &config.node_name,
+        config.service_cidrs.is_none(),
+        sender,
+        &observed
+    ));
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -152,7 +161,7 @@ pub async fn run(config: Config) -> Result<()> {
     collect.reset();
 
     let mut stage = Stage {
-        index: Index::new(&config.node_name),
+        index: Index::new(&config.node_name).with_service_cidrs(config.service_cidrs.clone()),
         reconciler,
         problems: Problems::new(events),
         report: Report::new(health, metrics, observed.clone()),
@@ -235,6 +244,8 @@ impl Stage {
             }
             let dirty = self.index.apply(event);
             for service in dirty {
+                let unserved = self.index.unserved(&service);
+                self.reconciler.set_unserved(&service, unserved);
                 if let Some(ports) = self.index.resolve_known(&service) {
                     self.report.resolved(&service, &ports);
                     self.reconciler.apply(&service, ports);
@@ -250,6 +261,8 @@ impl Stage {
         if !self.index.is_synced() {
             return None;
         }
+        let ranges = self.index.service_cidrs();
+        self.reconciler.set_service_cidrs(ranges);
         let now = Instant::now();
         let outcome = match self.index.unread() {
             Some(unread) => self.reconciler.reconcile_but(now, unread),
@@ -263,6 +276,7 @@ impl Stage {
         }
         self.report.written(&outcome, took);
         self.problems.of_services(&outcome.problems);
+        self.problems.of_service_cidrs(&outcome.cidr_problems);
         outcome.retry_after.map(|wait| Instant::now() + wait)
     }
 

@@ -18,6 +18,7 @@ mod replace;
 mod resting;
 mod rows;
 mod table;
+mod unserved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::mem;
@@ -55,6 +56,10 @@ pub struct Desired {
     gone_vips: Vec<IpAddr>,
     resting_vips: VecDeque<(Instant, IpAddr)>,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
+    /// The addresses of Services that are not to be served.
+    unserved: HashMap<ObjectName, Box<[IpAddr]>>,
+    /// What has no frontend though it is a Service's may have changed.
+    unserved_changed: bool,
     refused: BTreeSet<ObjectName>,
     /// Something was freed since the refused Services were tried last.
     room: bool,
@@ -93,6 +98,8 @@ impl Desired {
             gone_vips: Vec::new(),
             resting_vips: VecDeque::new(),
             problems: BTreeMap::new(),
+            unserved: HashMap::new(),
+            unserved_changed: true,
             refused: BTreeSet::new(),
             room: false,
             pool,
@@ -233,6 +240,7 @@ impl Desired {
 
     /// Removes a Service that the kernel has no room for, until it is tried again.
     pub fn withdraw(&mut self, service: &ObjectName, problem: Problem) {
+        self.unserved_changed = true;
         self.replace(service, PlacedPorts::new(), SlotWrites::new());
         self.problems
             .entry(service.clone())

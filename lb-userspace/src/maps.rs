@@ -10,6 +10,7 @@ pub mod memory;
 pub mod row;
 pub mod spec;
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use lb_common::frontend::Frontend;
 use lb_common::service::ServiceName;
 use lb_common::socket::SocketPeer;
 
+use crate::model::{Cidr, Family};
 pub use error::MapError;
 pub use row::{AffinityRow, BackendKey, BackendRow, FlowRow, FrontendAt};
 pub use spec::{LimitError, Limits, Shape};
@@ -49,6 +51,12 @@ pub enum Op {
     DeleteBackend(BackendKey),
     /// Deletes a service port's name.
     DeleteService(u32),
+    /// Inserts an address that a Service has and that is not served.
+    PutUnserved(IpAddr),
+    /// Deletes one.
+    DeleteUnserved(IpAddr),
+    /// Writes the Service CIDRs of a family, which there must be room for.
+    PutServiceCidrs(Family, Vec<Cidr>),
     /// Writes the one element of `config`.
     PutConfig(Config),
 }
@@ -87,6 +95,10 @@ pub trait Maps {
     fn slots(&self, range: Range<u32>) -> Result<Vec<u32>, MapError>;
     /// The words of `vip_filter`.
     fn vip_filter(&self) -> Result<Vec<u64>, MapError>;
+    /// The addresses that a Service has and that are not served.
+    fn unserved(&self) -> Result<Vec<IpAddr>, MapError>;
+    /// The Service CIDRs of both families.
+    fn service_cidrs(&self) -> Result<Vec<Cidr>, MapError>;
     /// The element of `config`.
     fn config(&self) -> Result<Config, MapError>;
     /// Shows every entry of a flow that is assured and not over once to `visit`. The data plane goes on writing: entries made

@@ -1,5 +1,6 @@
 //! Services, EndpointSlices and the node, in our words. No Kubernetes type goes beyond `source`, which makes these.
 
+pub mod cidr;
 pub mod event;
 pub mod index;
 pub mod unread;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use lb_common::addr::Protocol;
 
+pub use cidr::{Cidr, CidrError};
 pub use event::SourceEvent;
 pub use index::Index;
 pub use unread::{Concern, Unread};
@@ -35,6 +37,10 @@ impl ObjectName {
 
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() && !self.name.is_empty() {
+            // Of the cluster.
+            return f.write_str(&self.name);
+        }
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
@@ -60,7 +66,7 @@ impl fmt::Display for ServicePortName {
     }
 }
 
-/// A Service that the data plane serves. One that is not served (headless, ExternalName, another proxy's) has none.
+/// A Service with an address. One that has none (headless, ExternalName) is told as one that does not exist.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Service {
     /// Namespace and name.
@@ -69,12 +75,19 @@ pub struct Service {
     pub created: i64,
     /// The ClusterIPs, at most one of each family (S-7).
     pub cluster_ips: Vec<IpAddr>,
-    /// The ports.
+    /// The ports that are served: none of a Service of another proxy (S-1), or of one that can't be read.
     pub ports: Vec<ServicePort>,
     /// internalTrafficPolicy is Local (S-23).
     pub internal_local: bool,
     /// Session affinity timeout in seconds, 0 for none (S-25).
     pub affinity_seconds: u32,
+}
+
+/// Ranges that Services get their addresses from (S-30 d).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceCidr {
+    /// The ranges.
+    pub ranges: Vec<Cidr>,
 }
 
 /// A port of a Service.

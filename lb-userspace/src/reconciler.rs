@@ -5,6 +5,7 @@
 
 mod actual;
 mod backoff;
+mod service_cidrs;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,9 @@ use crate::model::ObjectName;
 use crate::resolve::ResolvedPort;
 use actual::Actual;
 use backoff::Backoff;
+use service_cidrs::ServiceCidrs;
+
+pub use service_cidrs::CidrProblem;
 
 /// How many failed writes of one pass are logged; the outcome holds one of each Service.
 const LOGGED_FAILURES: usize = 10;
@@ -37,6 +41,8 @@ pub struct Outcome {
     pub failed: usize,
     /// Everything that keeps a Service from being served as it was asked for.
     pub problems: Vec<Problem>,
+    /// Everything that keeps packets to addresses that no Service has from being dropped.
+    pub cidr_problems: Vec<CidrProblem>,
     /// Reconcile again after this time even if nothing changes.
     pub retry_after: Option<Duration>,
 }
@@ -50,6 +56,7 @@ pub struct Reconciler<M> {
     /// The Services of which the rows that were there at the start are kept; none before the first reconcile of complete
     /// sources. Where it changes every other row is compared; else, the touched ones.
     kept: Option<BTreeSet<ObjectName>>,
+    cidrs: ServiceCidrs,
     /// Something was written that the config does not count yet.
     unstamped: bool,
 }
@@ -92,6 +99,7 @@ impl<M: Maps> Reconciler<M> {
             actual,
             backoff: Backoff::default(),
             kept: None,
+            cidrs: ServiceCidrs::default(),
             unstamped: true,
         })
     }
@@ -165,6 +173,7 @@ impl<M: Maps> Reconciler<M> {
             changed,
             failed: failures.len(),
             problems,
+            cidr_problems: self.cidr_problems().to_vec(),
             retry_after,
         }
     }
@@ -223,6 +232,7 @@ impl<M: Maps> Reconciler<M> {
         let touched = self.desired.take_touched();
         let keys = Keys::new(&touched, self.desired.writes());
         let mut pass = Pass::default();
+        self.except_unserved(&mut pass);
         for phase in Phase::ALL {
             for part in keys.parts(phase, PART) {
                 let compared = Compared {
@@ -240,6 +250,7 @@ impl<M: Maps> Reconciler<M> {
                 return pass;
             }
         }
+        self.write_service_cidrs(&mut pass);
         self.desired.release(now, &pass.failed);
         pass
     }
@@ -303,6 +314,8 @@ impl<M: Maps> Reconciler<M> {
             }
             // Tables stay pending until they are written, and a bit is set before its address's row, which is touched.
             Op::WriteSlots { .. } | Op::SetVipBit(_) | Op::ClearVipBit(_) | Op::PutConfig(_) => {}
+            // These are compared in every pass.
+            Op::PutUnserved(_) | Op::DeleteUnserved(_) | Op::PutServiceCidrs(..) => {}
         }
     }
 

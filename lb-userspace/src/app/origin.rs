@@ -46,17 +46,18 @@ impl Origin {
         }
     }
 
-    /// Tells of the objects as long as somebody listens.
+    /// Tells of the objects as long as somebody listens. An API is not asked for ServiceCIDRs that nobody needs.
     pub(super) async fn tell(
         self,
         node_name: &str,
+        with_service_cidrs: bool,
         batches: mpsc::Sender<Batch>,
         observed: &Observed,
     ) -> Result<()> {
         match self {
             Self::Manifests(directory) => manifests::run(&directory, node_name, batches).await?,
             Self::Kubernetes(client) => {
-                kubernetes::run(client, node_name, batches, observed).await;
+                kubernetes::run(client, node_name, with_service_cidrs, batches, observed).await;
             }
         }
         Ok(())

@@ -6,9 +6,12 @@ use tracing::{info, warn};
 
 use crate::desired::Problem;
 use crate::events::{Events, Regarding};
+use crate::reconciler::CidrProblem;
 
 /// Reason of an Event about what is wrong with an object itself.
 const INVALID: &str = "Invalid";
+/// Reason of an Event about Service CIDRs that are not guarded.
+const CIDRS_LEFT_OUT: &str = "ServiceCIDRsLeftOut";
 
 /// Sentences that hold, by what they are about: one that only counts anew is not told again.
 type Sentences = BTreeMap<String, String>;
@@ -17,6 +20,7 @@ type Sentences = BTreeMap<String, String>;
 pub(super) struct Problems {
     objects: BTreeMap<String, Sentences>,
     services: Sentences,
+    service_cidrs: Sentences,
     events: Events,
 }
 
@@ -25,6 +29,7 @@ impl Problems {
         Self {
             objects: BTreeMap::new(),
             services: Sentences::new(),
+            service_cidrs: Sentences::new(),
             events,
         }
     }
@@ -59,6 +64,17 @@ impl Problems {
             self.events.of_object(regarding, reason(problem), sentence);
         }
         self.services = now;
+    }
+
+    /// All that keeps packets to addresses that no Service has from being dropped.
+    pub(super) fn of_service_cidrs(&mut self, problems: &[CidrProblem]) {
+        let sentences = problems.iter().map(CidrProblem::to_string);
+        let now: Sentences = sentences.map(|it| (it.clone(), it)).collect();
+        for (_, sentence) in tell(&self.service_cidrs, &now) {
+            self.events
+                .of_node(CIDRS_LEFT_OUT, "DropUnallocated", sentence);
+        }
+        self.service_cidrs = now;
     }
 }
 

@@ -36,7 +36,11 @@ impl Report {
         match event {
             SourceEvent::Service(..) => self.metrics.service_changed(),
             SourceEvent::EndpointSlice(..) => self.metrics.slice_changed(),
-            SourceEvent::Node(_) | SourceEvent::Synced(_) | SourceEvent::Problems { .. } => {}
+            SourceEvent::Node(_)
+            | SourceEvent::ServiceCidr(..)
+            | SourceEvent::ServiceCidrsKnown
+            | SourceEvent::Synced(_)
+            | SourceEvent::Problems { .. } => {}
         }
     }
 

@@ -4,6 +4,7 @@
 mod deployed;
 mod http;
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use crate::app::{self, Config, Source};
 use crate::datapath::{Attach, SocketConfig};
 use crate::devices::Selector;
 use crate::maps::Limits;
+use crate::model::{Cidr, CidrError};
 use crate::redirect::Mode;
 use crate::source::kubernetes::ApiServer;
 use http::HttpArgs;
@@ -71,6 +73,16 @@ pub(super) struct Args {
     /// netfilter does there.
     #[arg(long, value_name = "WHEN", value_enum, env = "LB_REDIRECT", default_value_t = RedirectArg::Off)]
     redirect: RedirectArg,
+    /// Drop packets to addresses of CIDR that no Service has; may be given several times, or as a list with commas: what the API
+    /// server was told by its option --service-cluster-ip-range. By default the cluster's ServiceCIDR objects tell (Kubernetes
+    /// 1.33).
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "LB_SERVICE_CIDR",
+        value_delimiter = ','
+    )]
+    service_cidr: Vec<String>,
 
     /// Room for frontends of one family: one for each port of a Service, one for each VIP.
     #[arg(long, value_name = "N", env = "LB_MAX_FRONTENDS", default_value_t = limit::FRONTENDS)]
@@ -199,6 +211,7 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             affinity: args.max_affinity,
             sockets: args.max_sockets,
         },
+        service_cidrs: service_cidrs(&args.service_cidr).context("--service-cidr")?,
         sockets: SocketConfig {
             scope: match args.socket_lb {
                 SocketLbArg::Host => Some(Scope::Host),
@@ -208,6 +221,13 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             cgroup: args.cgroup,
         },
     })
+}
+
+/// None where no range is named; an empty one is none.
+fn service_cidrs(texts: &[String]) -> Result<Option<BTreeSet<Cidr>>, CidrError> {
+    let texts = texts.iter().filter(|text| !text.trim().is_empty());
+    let ranges: BTreeSet<Cidr> = texts.map(|text| text.parse()).collect::<Result<_, _>>()?;
+    Ok((!ranges.is_empty()).then_some(ranges))
 }
 
 /// An empty URL is none: so a variable of a manifest can be there and say nothing.

@@ -18,7 +18,7 @@ use crate::resolve::ResolvedPort;
 impl Desired {
     /// Gives a Service its place according to what is wanted now.
     pub(super) fn place(&mut self, service: &ObjectName) {
-        self.problems.remove(service);
+        self.unserved_changed |= self.problems.remove(service).is_some();
         self.refused.remove(service);
         let wanted = self.wanted.get(service).cloned().unwrap_or_default();
         let mut problems = Vec::new();
@@ -38,6 +38,7 @@ impl Desired {
             self.refused.insert(service.clone());
         }
         if !problems.is_empty() {
+            self.unserved_changed = true;
             self.problems.insert(service.clone(), problems);
         }
     }

@@ -133,6 +133,7 @@ impl Desired {
             vip.with_endpoints -= u32::from(has_endpoints(old));
         } else if vip.frontends == 0 {
             *used += 1;
+            self.unserved_changed = true;
         }
         if new.is_some() {
             *used += 1;
@@ -145,6 +146,7 @@ impl Desired {
         if row.is_none() {
             *used -= 1;
             self.vips.remove(&address);
+            self.unserved_changed = true;
             self.gone_vips.push(address);
         }
         let address_row = FrontendAt::address_row(address);

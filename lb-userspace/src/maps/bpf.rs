@@ -4,6 +4,7 @@
 //! `vip_filter` are mapped into memory, so that a table of a thousand slots costs a thousand stores.
 
 mod batch;
+mod cidrs;
 mod error;
 mod local_pods;
 mod mapped;
@@ -12,6 +13,7 @@ mod table;
 mod wire;
 
 use std::mem::discriminant;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::path::Path;
 
@@ -29,7 +31,8 @@ use lb_common::{entries, reason, vip_filter};
 
 use crate::maps::row::{V4, V6};
 use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
-use crate::model::Family;
+use crate::model::{Cidr, Family};
+use cidrs::Cidrs;
 pub use local_pods::LocalPodMaps;
 use mapped::Mapped;
 pub use open::Access;
@@ -52,6 +55,10 @@ pub struct BpfMaps {
     services: Table<u32, ServiceName>,
     slots: Mapped,
     vip_filter: Mapped,
+    unserved_v4: Table<V4, u32>,
+    unserved_v6: Table<V6, u32>,
+    service_cidr_v4: Cidrs<V4>,
+    service_cidr_v6: Cidrs<V6>,
     counters: PerCpuArray<MapData, u64>,
     lru_entries: PerCpuArray<MapData, u64>,
     config: Array<MapData, Wire<Config>>,
@@ -80,6 +87,10 @@ impl BpfMaps {
             services: pins.table(name::SERVICES)?,
             slots: pins.mapped(name::SLOTS)?,
             vip_filter: pins.mapped(name::VIP_FILTER)?,
+            unserved_v4: pins.table(name::UNSERVED_V4)?,
+            unserved_v6: pins.table(name::UNSERVED_V6)?,
+            service_cidr_v4: Cidrs::open(&pins, name::SERVICE_CIDR_V4)?,
+            service_cidr_v6: Cidrs::open(&pins, name::SERVICE_CIDR_V6)?,
             counters: pins.typed(name::COUNTERS, |data| Map::PerCpuArray(data).try_into())?,
             lru_entries: pins.typed(name::LRU_ENTRIES, |data| Map::PerCpuArray(data).try_into())?,
             config: pins.typed(name::CONFIG, |data| Map::Array(data).try_into())?,
@@ -159,6 +170,20 @@ impl BpfMaps {
             Op::WriteSlots { offset, ids } => self.slots.write_u32s(*offset, ids),
             Op::SetVipBit(bit) => self.change_vip_bit(*bit, true),
             Op::ClearVipBit(bit) => self.change_vip_bit(*bit, false),
+            Op::PutUnserved(IpAddr::V4(address)) => {
+                self.unserved_v4.put(&address.octets(), &1, &key_text(op))
+            }
+            Op::PutUnserved(IpAddr::V6(address)) => {
+                self.unserved_v6.put(&address.octets(), &1, &key_text(op))
+            }
+            Op::DeleteUnserved(IpAddr::V4(address)) => {
+                self.unserved_v4.delete(&address.octets(), &key_text(op))
+            }
+            Op::DeleteUnserved(IpAddr::V6(address)) => {
+                self.unserved_v6.delete(&address.octets(), &key_text(op))
+            }
+            Op::PutServiceCidrs(Family::V4, cidrs) => self.service_cidr_v4.put(cidrs),
+            Op::PutServiceCidrs(Family::V6, cidrs) => self.service_cidr_v6.put(cidrs),
             Op::PutConfig(config) => self
                 .config
                 .set(0, Wire(*config), 0)
@@ -205,6 +230,21 @@ impl Maps for BpfMaps {
 
     fn vip_filter(&self) -> Result<Vec<u64>, MapError> {
         self.vip_filter.read_u64s(0..vip_filter::WORDS)
+    }
+
+    fn unserved(&self) -> Result<Vec<IpAddr>, MapError> {
+        let mut rows = Vec::new();
+        self.unserved_v4
+            .each(&mut |octets, _| rows.push(Ipv4Addr::from(octets).into()))?;
+        self.unserved_v6
+            .each(&mut |octets, _| rows.push(Ipv6Addr::from(octets).into()))?;
+        Ok(rows)
+    }
+
+    fn service_cidrs(&self) -> Result<Vec<Cidr>, MapError> {
+        let mut cidrs = self.service_cidr_v4.get()?;
+        cidrs.extend(self.service_cidr_v6.get()?);
+        Ok(cidrs)
     }
 
     fn config(&self) -> Result<Config, MapError> {
@@ -345,6 +385,7 @@ fn key_text(op: &Op) -> impl Fn() -> String + '_ {
         Op::DeleteBackend(key) => format!("backend {}", key.id),
         Op::PutService(id, row) => format!("service {id} ({}/{})", row.namespace(), row.name()),
         Op::DeleteService(id) => format!("service {id}"),
+        Op::PutUnserved(address) | Op::DeleteUnserved(address) => format!("address {address}"),
         other => format!("{other:?}"),
     }
 }

@@ -1,21 +1,22 @@
 //! The maps in memory, for tests: they can be full, can fail on demand, and remember every operation in order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::Hash;
 use std::io;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use lb_common::affinity::Affinity;
 use lb_common::config::Config;
 use lb_common::frontend::Frontend;
-use lb_common::layout::name;
+use lb_common::layout::{limit, name};
 use lb_common::service::ServiceName;
 use lb_common::socket::SocketPeer;
 use lb_common::{entries, reason, vip_filter};
 
 use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
-use crate::model::Family;
+use crate::model::{Cidr, Family};
 
 /// Maps in memory.
 #[derive(Clone, Debug)]
@@ -46,6 +47,9 @@ pub struct Memory {
     services: HashMap<u32, ServiceName>,
     slots: Vec<u32>,
     vip_filter: Vec<u64>,
+    unserved: BTreeSet<IpAddr>,
+    /// By family: `[IPv4, IPv6]`.
+    service_cidrs: [Vec<Cidr>; 2],
     config: Config,
     tried: usize,
     log: Vec<Op>,
@@ -70,6 +74,8 @@ impl Memory {
             services: HashMap::new(),
             slots: vec![0; limits.slots as usize],
             vip_filter: vec![0; vip_filter::WORDS as usize],
+            unserved: BTreeSet::new(),
+            service_cidrs: Default::default(),
             config: bytemuck::Zeroable::zeroed(),
             tried: 0,
             log: Vec::new(),
@@ -152,6 +158,25 @@ impl Memory {
             Op::DeleteService(id) => {
                 self.services.remove(id);
             }
+            Op::PutUnserved(address) => {
+                let family = Family::of(address);
+                let map = match family {
+                    Family::V4 => name::UNSERVED_V4,
+                    Family::V6 => name::UNSERVED_V6,
+                };
+                let used = self.unserved.iter().filter(|it| Family::of(it) == family);
+                if used.count() >= limit::UNSERVED as usize && !self.unserved.contains(address) {
+                    let error = io::Error::from_raw_os_error(libc::E2BIG);
+                    return Err(MapError::write(map, "put", address.to_string(), error));
+                }
+                self.unserved.insert(*address);
+            }
+            Op::DeleteUnserved(address) => {
+                self.unserved.remove(address);
+            }
+            Op::PutServiceCidrs(family, cidrs) => {
+                self.service_cidrs[*family as usize].clone_from(cidrs);
+            }
             Op::PutConfig(config) => self.config = *config,
         }
         self.log.push(op.clone());
@@ -200,6 +225,14 @@ impl Maps for Memory {
 
     fn vip_filter(&self) -> Result<Vec<u64>, MapError> {
         Ok(self.vip_filter.clone())
+    }
+
+    fn unserved(&self) -> Result<Vec<IpAddr>, MapError> {
+        Ok(self.unserved.iter().copied().collect())
+    }
+
+    fn service_cidrs(&self) -> Result<Vec<Cidr>, MapError> {
+        Ok(self.service_cidrs.concat())
     }
 
     fn config(&self) -> Result<Config, MapError> {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{EndpointSlice, Node, ObjectName, Service, Unread};
+use super::{EndpointSlice, Node, ObjectName, Service, ServiceCidr, Unread};
 
-/// A change that a source has seen. A Service or slice that is not ours to serve is told as one that does not exist.
+/// A change that a source has seen. A slice that is not ours to serve is told as one that does not exist.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SourceEvent {
     /// The Service is now this, or is gone.
@@ -13,6 +13,10 @@ pub enum SourceEvent {
     EndpointSlice(ObjectName, Option<Arc<EndpointSlice>>),
     /// The object of the node that the agent runs on is now this, or is gone.
     Node(Option<Arc<Node>>),
+    /// The ServiceCIDR is now this, or is gone.
+    ServiceCidr(ObjectName, Option<Arc<ServiceCidr>>),
+    /// All ServiceCIDRs have been told once, if there are any. They are optional: nothing waits for them.
+    ServiceCidrsKnown,
     /// Everything that can be read has been told once (S-8). What can't be read never was: said again each time that this is
     /// less.
     Synced(Unread),

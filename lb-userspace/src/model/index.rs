@@ -2,9 +2,12 @@
 //! It keeps what was told as it was told and resolves on demand; results are not kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{EndpointSlice, Family, Node, ObjectName, Service, SourceEvent, Unread};
+use super::{
+    Cidr, EndpointSlice, Family, Node, ObjectName, Service, ServiceCidr, SourceEvent, Unread,
+};
 use crate::few::Few;
 use crate::resolve::{ResolvedPort, resolve};
 
@@ -17,6 +20,11 @@ pub struct Index {
     slices: HashMap<ObjectName, Few<ObjectName, Arc<EndpointSlice>>>,
     /// The Service that a slice was last told to belong to.
     service_of: HashMap<ObjectName, ObjectName>,
+    service_cidrs: BTreeMap<ObjectName, Arc<ServiceCidr>>,
+    /// All of these were told.
+    service_cidrs_known: bool,
+    /// Ranges that count in the place of what is told.
+    given_service_cidrs: Option<BTreeSet<Cidr>>,
     /// What can't be read; none before everything else was told.
     unread: Option<Unread>,
 }
@@ -32,8 +40,17 @@ impl Index {
             services: BTreeMap::new(),
             slices: HashMap::new(),
             service_of: HashMap::new(),
+            service_cidrs: BTreeMap::new(),
+            service_cidrs_known: false,
+            given_service_cidrs: None,
             unread: None,
         }
+    }
+
+    /// The same, but the ranges that Services get their addresses from are these, if any, whatever is told of them.
+    pub fn with_service_cidrs(mut self, given: Option<BTreeSet<Cidr>>) -> Self {
+        self.given_service_cidrs = given;
+        self
     }
 
     /// Takes in one event and returns, sorted, the Services whose resolution may have changed. A Service that is gone is
@@ -43,6 +60,18 @@ impl Index {
             SourceEvent::Service(name, service) => self.put_service(name, service),
             SourceEvent::EndpointSlice(name, slice) => self.put_slice(name, slice),
             SourceEvent::Node(node) => self.put_node(node.as_deref()),
+            SourceEvent::ServiceCidr(name, Some(ranges)) => {
+                self.service_cidrs.insert(name, ranges);
+                Vec::new()
+            }
+            SourceEvent::ServiceCidr(name, None) => {
+                self.service_cidrs.remove(&name);
+                Vec::new()
+            }
+            SourceEvent::ServiceCidrsKnown => {
+                self.service_cidrs_known = true;
+                Vec::new()
+            }
             SourceEvent::Synced(unread) => self.put_unread(unread),
             SourceEvent::Problems { .. } => Vec::new(),
         }
@@ -68,6 +97,32 @@ impl Index {
         (!self.is_unknown(service)).then(|| self.resolve(service))
     }
 
+    /// The addresses of a Service that is not served, or not yet: they are somebody's all the same (S-30 d).
+    pub fn unserved(&self, service: &ObjectName) -> &[IpAddr] {
+        match self.services.get(service) {
+            Some(object) if object.ports.is_empty() || self.is_unknown(service) => {
+                &object.cluster_ips
+            }
+            _ => &[],
+        }
+    }
+
+    /// The ranges that Services get their addresses from. None before they are known, and while there are Services of which not
+    /// even the addresses are.
+    pub fn service_cidrs(&self) -> Option<BTreeSet<Cidr>> {
+        let unread = self.unread.as_ref()?;
+        let known = |service| self.services.contains_key(service);
+        if unread.anything || !unread.services.iter().all(known) {
+            return None;
+        }
+        let told = || {
+            let ranges = self.service_cidrs.values().flat_map(|it| &it.ranges);
+            ranges.copied().collect()
+        };
+        let given = self.given_service_cidrs.clone();
+        given.or_else(|| self.service_cidrs_known.then(told))
+    }
+
     /// Names of the Services that exist, sorted.
     pub fn services(&self) -> impl Iterator<Item = &ObjectName> {
         self.services.keys()
@@ -82,9 +137,9 @@ impl Index {
     /// other that is not here does not exist (S-8). None while that may be any Service.
     pub fn unread(&self) -> Option<BTreeSet<ObjectName>> {
         let unread = self.unread.as_ref().filter(|unread| !unread.anything)?;
-        // Slices that outlive their Service are nobody's.
+        // Slices that outlive their Service, or are of one that is not served, are nobody's.
         let owners = unread.owners.iter();
-        let owners = owners.filter(|owner| self.services.contains_key(*owner));
+        let owners = owners.filter(|owner| self.served(owner).is_some());
         Some(unread.services.iter().chain(owners).cloned().collect())
     }
 
@@ -109,7 +164,7 @@ impl Index {
             .unread
             .as_ref()
             .is_none_or(|unread| unread.anything || unread.owners.contains(name));
-        let Some(service) = self.services.get(name).filter(|_| may_have_others) else {
+        let Some(service) = self.served(name).filter(|_| may_have_others) else {
             return false;
         };
         let slices = self.slices.get(name);
@@ -119,6 +174,11 @@ impl Index {
         };
         let mut families = service.cluster_ips.iter().map(Family::of);
         families.any(|family| !has_slice(family))
+    }
+
+    fn served(&self, name: &ObjectName) -> Option<&Arc<Service>> {
+        let service = self.services.get(name);
+        service.filter(|service| !service.ports.is_empty())
     }
 
     fn put_service(&mut self, name: ObjectName, service: Option<Arc<Service>>) -> Vec<ObjectName> {

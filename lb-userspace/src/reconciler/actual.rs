@@ -1,5 +1,7 @@
 //! What the maps hold: read once at the start, kept up with every write that succeeds.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use tracing::warn;
 
 use crate::desired::{Contents, Rows};
 use crate::maps::{MapError, Maps, Op, Walk};
+use crate::model::Cidr;
 
 /// How far epochs are moved on where not everything could be seen that knows one: more than there can be backends whose row is
 /// gone and of which only flows that were not seen are left, and so few that 32 bits last for thousands of starts.
@@ -20,6 +23,10 @@ pub struct Actual {
     pub rows: Rows,
     /// The words of `vip_filter`.
     pub filter: Vec<u64>,
+    /// Addresses that a Service has and that are not served.
+    pub unserved: BTreeSet<IpAddr>,
+    /// The Service CIDRs.
+    pub service_cidrs: BTreeSet<Cidr>,
 }
 
 impl Actual {
@@ -37,6 +44,8 @@ impl Actual {
                     .collect(),
             },
             filter: maps.vip_filter()?,
+            unserved: maps.unserved()?.into_iter().collect(),
+            service_cidrs: maps.service_cidrs()?.into_iter().collect(),
         })
     }
 
@@ -111,6 +120,16 @@ impl Actual {
             Op::ClearVipBit(bit) => {
                 let (word, mask) = vip_filter::word_and_mask(*bit);
                 self.filter[word as usize] &= !mask;
+            }
+            Op::PutUnserved(address) => {
+                self.unserved.insert(*address);
+            }
+            Op::DeleteUnserved(address) => {
+                self.unserved.remove(address);
+            }
+            Op::PutServiceCidrs(family, cidrs) => {
+                self.service_cidrs.retain(|cidr| cidr.family() != *family);
+                self.service_cidrs.extend(cidrs);
             }
             Op::WriteSlots { .. } | Op::PutConfig(_) => {}
         }

@@ -6,6 +6,7 @@ mod failures;
 mod histories;
 mod properties;
 mod restart;
+mod unallocated;
 mod updates;
 mod watched;
 

@@ -5,6 +5,7 @@ mod address;
 mod node;
 mod problem;
 mod service;
+mod service_cidr;
 mod slice;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 
 pub use node::node;
 pub use problem::Problem;
-pub use service::service;
+pub use service::{service, unreadable_service};
+pub use service_cidr::service_cidr;
 pub use slice::{endpoint_slice, owner};
 
 use lb_common::addr::Protocol;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::convert::{Converted, Problem};
 use super::{Batch, SourceEvent};
-use crate::model::{EndpointSlice, Node, ObjectName, Service};
+use crate::model::{EndpointSlice, Node, ObjectName, Service, ServiceCidr};
 
 /// A kind of object that a source tells of.
 pub(super) trait Kind: PartialEq + Sized {
@@ -38,6 +38,14 @@ impl Kind for Node {
 
     fn event(_: ObjectName, object: Option<Arc<Self>>) -> SourceEvent {
         SourceEvent::Node(object)
+    }
+}
+
+impl Kind for ServiceCidr {
+    const NAME: &'static str = "ServiceCIDR";
+
+    fn event(name: ObjectName, object: Option<Arc<Self>>) -> SourceEvent {
+        SourceEvent::ServiceCidr(name, object)
     }
 }
 
@@ -107,12 +115,12 @@ impl<T: Kind> Known<T> {
         events
     }
 
-    /// What to tell of an object that can't be read: what was told of it before, and that.
-    pub(super) fn unread(&self, name: &ObjectName, error: &str) -> Told<T> {
-        let object = self.told.get(name).and_then(|told| told.object.clone());
-        let meanwhile = match object {
-            Some(_) => "what was known of it stays in force",
-            None => "it is ignored",
+    /// What to tell of an object that can't be read: what was told of it before, or else what is left of it, and that.
+    pub(super) fn unread(&self, name: &ObjectName, error: &str, left: Option<Arc<T>>) -> Told<T> {
+        let before = self.told.get(name).and_then(|told| told.object.clone());
+        let (object, meanwhile) = match before.filter(|before| Some(before) != left.as_ref()) {
+            Some(before) => (Some(before), "what was known of it stays in force"),
+            None => (left, "it is ignored"),
         };
         let kind = T::NAME;
         let message = format!(

@@ -9,6 +9,7 @@ mod connect;
 mod failure;
 mod item;
 mod reflector;
+mod service_cidrs;
 mod splitter;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ mod wire;
 use std::collections::HashMap;
 use std::pin::Pin;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::mpsc::Sender;
@@ -27,7 +28,7 @@ use tracing::{debug, info, warn};
 use super::observed::{NodeState, Observed, Trigger};
 use super::synced::Synced;
 use super::{Batch, SourceEvent};
-use crate::model::{EndpointSlice, Node, ObjectName, Service};
+use crate::model::{EndpointSlice, Node, ObjectName, Service, ServiceCidr};
 use failure::Failure;
 use item::Item;
 use reflector::{Event, Filter, reflect};
@@ -35,15 +36,20 @@ use watched::{ApiKind, Watched};
 
 pub use connect::{ApiServer, KubernetesError, connect};
 
-/// Services of other proxies (S-1).
-const SERVICE_LABELS: &str = "!service.kubernetes.io/service-proxy-name";
 /// Headless Services (S-1).
 const SERVICE_FIELDS: &str = "spec.clusterIP!=None";
 /// Slices of headless Services (S-1).
 const SLICE_LABELS: &str = "!service.kubernetes.io/headless";
 
-/// Tells `events` of everything that this node's proxy has to know, until nobody listens any more.
-pub async fn run(client: Client, node_name: &str, events: Sender<Batch>, observed: &Observed) {
+/// Tells `events` of everything that this node's proxy has to know, until nobody listens any more. ServiceCIDRs are asked for
+/// only `with_service_cidrs`.
+pub async fn run(
+    client: Client,
+    node_name: &str,
+    with_service_cidrs: bool,
+    events: Sender<Batch>,
+    observed: &Observed,
+) {
     let labels = |labels: &str| Filter {
         labels: Some(labels.to_owned()),
         fields: None,
@@ -52,13 +58,15 @@ pub async fn run(client: Client, node_name: &str, events: Sender<Batch>, observe
         labels: None,
         fields: Some(fields),
     };
-    let service_filter = Filter {
-        fields: Some(SERVICE_FIELDS.to_owned()),
-        ..labels(SERVICE_LABELS)
-    };
-    let mut services = watch::<Service>(&client, service_filter);
+    // Those of other proxies (S-1) are listed too: their addresses are not free (S-30 d).
+    let mut services = watch::<Service>(&client, fields(SERVICE_FIELDS.to_owned()));
     let mut slices = watch::<EndpointSlice>(&client, labels(SLICE_LABELS));
     let mut nodes = watch::<Node>(&client, fields(format!("metadata.name={node_name}")));
+
+    let mut cidrs = match with_service_cidrs {
+        true => watch::<ServiceCidr>(&client, Filter::default()),
+        false => stream::pending().boxed(),
+    };
 
     let mut state = State::new(node_name, observed);
     loop {
@@ -66,6 +74,12 @@ pub async fn run(client: Client, node_name: &str, events: Sender<Batch>, observe
             Some(event) = services.next() => state.service(event),
             Some(event) = slices.next() => state.slice(event),
             Some(event) = nodes.next() => state.node(event),
+            Some(event) = cidrs.next() => {
+                if service_cidrs::is_missing(&event) {
+                    cidrs = service_cidrs::look_again(&client);
+                }
+                state.service_cidr(event)
+            }
             () = events.closed() => return,
         };
         if told.batch.is_empty() {
@@ -132,13 +146,16 @@ struct Told {
     triggers: Vec<Trigger>,
 }
 
-/// What the three watches have told, and whether that is everything.
+/// What the watches have told, and whether that is everything.
 struct State<'a> {
     node_name: String,
     services: Watched<Service>,
     slices: Watched<EndpointSlice>,
     nodes: Watched<Node>,
     node: NodeWatch,
+    service_cidrs: Watched<ServiceCidr>,
+    /// Their ranges were told, or that there are none to be known.
+    service_cidrs_known: bool,
     /// Whether everything was told, and what of it can't be read.
     synced: Synced,
     /// What each kind fails with at present.
@@ -159,6 +176,8 @@ impl<'a> State<'a> {
             slices: Watched::default(),
             nodes: Watched::default(),
             node: NodeWatch::Unheard,
+            service_cidrs: Watched::default(),
+            service_cidrs_known: false,
             synced: Synced::default(),
             failing: HashMap::new(),
             observed,

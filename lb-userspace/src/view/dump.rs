@@ -51,6 +51,13 @@ pub fn dump(maps: &dyn Maps) -> Result<String, MapError> {
         ));
     }
 
+    let mut cidrs = maps.service_cidrs()?;
+    cidrs.sort_unstable();
+    lines.extend(cidrs.iter().map(|cidr| format!("cidr     {cidr}")));
+    let mut unserved = maps.unserved()?;
+    unserved.sort_unstable();
+    lines.extend(unserved.iter().map(|it| format!("unserved {it}")));
+
     let mut rows: Vec<String> = backends
         .values()
         .map(|row| {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use lb_common::entries::{self, Change, Lru};
-use lb_common::layout::{LAYOUT, name};
+use lb_common::layout::{LAYOUT, limit, name};
 use lb_common::reason::Reason;
 use lb_common::redirect::RedirectState;
 use lb_common::socket::SocketLb;
@@ -35,6 +35,8 @@ pub struct Status {
     pub synced_at: u64,
     /// The sockets of the node's own processes.
     pub sockets: SocketsView,
+    /// The Service CIDRs: packets to addresses of these that no Service has are dropped.
+    pub service_cidrs: Vec<String>,
     /// Whether packets between pods of the node go past the host's stack, or why not, in words.
     pub redirect: &'static str,
     /// How full the maps are.
@@ -101,6 +103,7 @@ pub fn status(
         generation: config.generation,
         synced_at: config.synced_at,
         sockets: sockets(SocketLb::from_number(config.socket_lb)),
+        service_cidrs: service_cidrs(maps)?,
         redirect: match RedirectState::from_number(config.redirect) {
             RedirectState::On if !agent_running => "off: no agent runs",
             state => state.name(),
@@ -115,6 +118,12 @@ pub fn status(
             })
             .collect(),
     })
+}
+
+fn service_cidrs(maps: &dyn Maps) -> Result<Vec<String>, MapError> {
+    let mut ranges = maps.service_cidrs()?;
+    ranges.sort_unstable();
+    Ok(ranges.iter().map(ToString::to_string).collect())
 }
 
 fn sockets(state: SocketLb) -> SocketsView {
@@ -163,6 +172,10 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
     let (mut peers, mut sockets) = (0, 0);
     let _ = maps.socket_peers(&mut |_| peers += 1)?;
     let _ = maps.socket_affinity(&mut |_| sockets += 1)?;
+    let mut unserved = [0_u64; 2];
+    for address in maps.unserved()? {
+        unserved[Family::of(&address) as usize] += 1;
+    }
     let bits = maps
         .vip_filter()?
         .iter()
@@ -244,6 +257,8 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             limits.services,
             Some("--max-services"),
         ),
+        (name::UNSERVED_V4, unserved[0], limit::UNSERVED, None),
+        (name::UNSERVED_V6, unserved[1], limit::UNSERVED, None),
         (
             name::SOCKET_PEERS,
             peers,
@@ -348,6 +363,13 @@ impl fmt::Display for Status {
                 f,
                 "sockets     served by {attached} of {of} programs of an earlier agent: {state}"
             )?,
+        }
+        match &self.service_cidrs[..] {
+            [] => writeln!(
+                f,
+                "cidrs       none: packets to addresses that no Service has pass"
+            )?,
+            ranges => writeln!(f, "cidrs       {}", ranges.join(" "))?,
         }
         writeln!(f, "redirect    {}", self.redirect)?;
         writeln!(f)?;

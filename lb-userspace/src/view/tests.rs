@@ -11,6 +11,7 @@ use super::*;
 use crate::datapath::{AttachPoint, AttachedHooks, Holder};
 use crate::maps::memory::Memory;
 use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, Maps, Op};
+use crate::model::Cidr;
 
 #[test]
 fn services_are_shown_one_frontend_a_line() {
@@ -95,6 +96,10 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
     maps.transient = vec![flow];
     maps.lru_entries[2] = 60;
     maps.lru_entries[3] = 3;
+    for range in ["fd00:10:96::/112", "10.96.0.0/12"] {
+        let range: Cidr = range.parse().unwrap();
+        maps.apply(&[Op::PutServiceCidrs(range.family(), vec![range])]);
+    }
     let status = status(&maps, devices, true)
         .unwrap()
         .with_socket_programs(AttachedHooks { attached: 8, of: 8 });
@@ -105,6 +110,7 @@ layout      v4
 agent       running, process 77, started 2026-01-01T00:00:00Z
 desired     written 3 times, last 2026-01-01T00:00:10Z
 sockets     host, 8 of 8 programs attached
+cidrs       10.96.0.0/12 fd00:10:96::/112
 redirect    on, between pods of this node
 
 MAP              USED  ENTRIES
@@ -121,6 +127,8 @@ affinity_v4         0      100
 affinity_v6         0      100
 vip_filter          1   524288
 services            2       10
+unserved_v4         0    65536
+unserved_v6         0    65536
 socket_peers        0      100
 socket_affinity     0      100
 

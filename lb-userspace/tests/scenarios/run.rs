@@ -103,14 +103,21 @@ impl<M: Maps> World<M> {
     fn apply(&mut self) {
         self.known.extend(self.index.services().cloned());
         for service in &self.known {
+            let unserved = self.index.unserved(service);
+            self.reconciler.set_unserved(service, unserved);
             self.reconciler.apply(service, self.index.resolve(service));
         }
+        let ranges = self.index.service_cidrs();
+        self.reconciler.set_service_cidrs(ranges);
     }
 
     /// Reconciles and dumps the maps, the problems first.
     fn maps(&mut self, unchanged: bool) -> String {
         let Outcome {
-            changed, problems, ..
+            changed,
+            problems,
+            cidr_problems,
+            ..
         } = self.reconciler.reconcile(self.now);
         assert!(
             !unchanged || changed == 0,
@@ -118,6 +125,7 @@ impl<M: Maps> World<M> {
         );
         let dump = view::dump(self.reconciler.maps()).unwrap();
         let problems = problems.iter().map(ToString::to_string);
+        let problems = problems.chain(cidr_problems.iter().map(ToString::to_string));
         let sentences: String = self
             .source_problems
             .iter()

@@ -27,6 +27,7 @@ mod scaling;
 mod sctp;
 mod spread;
 mod streams;
+mod unallocated;
 
 lab::sandbox!();
 

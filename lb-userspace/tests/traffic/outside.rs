@@ -81,7 +81,7 @@ on_both_cnis! {
 }
 
 /// Whether an address is the source or the destination of a packet.
-fn mentions(frame: &Frame, address: IpAddr) -> bool {
+pub fn mentions(frame: &Frame, address: IpAddr) -> bool {
     const ETHERNET: usize = 14;
     let packet = &frame.bytes[ETHERNET..];
     let at =

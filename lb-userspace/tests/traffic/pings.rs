@@ -59,7 +59,7 @@ on_both_cnis! {
 }
 
 /// What `ping` says. It ends with an error where nobody answers.
-fn ping(from: &Pod, to: IpAddr, size: &str) -> Result<String> {
+pub fn ping(from: &Pod, to: IpAddr, size: &str) -> Result<String> {
     let output = from
         .netns
         .command("ping")

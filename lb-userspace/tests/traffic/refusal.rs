@@ -115,7 +115,8 @@ pub fn assert_refused<T: std::fmt::Debug>(
     assert!(elapsed < AT_ONCE, "{to} refused after {elapsed:?}");
 }
 
-fn assert_silent(client: &Netns, tcp: SocketAddr, udp: SocketAddr) -> Result<()> {
+/// Neither port of a VIP answers, nor says why.
+pub fn assert_silent(client: &Netns, tcp: SocketAddr, udp: SocketAddr) -> Result<()> {
     let outcome = client::http_get_within(client, tcp, SILENCE);
     assert!(
         outcome.as_ref().is_err_and(ClientError::is_timeout),

@@ -121,6 +121,7 @@ fn the_role_permits_what_the_agent_asks_for_and_no_more() {
             "/services: get list watch",
             "discovery.k8s.io/endpointslices: get list watch",
             "events.k8s.io/events: create",
+            "networking.k8s.io/servicecidrs: list watch",
         ]
     );
 }

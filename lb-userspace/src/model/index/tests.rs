@@ -227,6 +227,8 @@ fn subject(event: &SourceEvent) -> String {
         SourceEvent::Service(name, _) => format!("Service {name}"),
         SourceEvent::EndpointSlice(name, _) => format!("EndpointSlice {name}"),
         SourceEvent::Node(_) => "Node".into(),
+        SourceEvent::ServiceCidr(name, _) => format!("ServiceCIDR {name}"),
+        SourceEvent::ServiceCidrsKnown => "ServiceCIDRs".into(),
         SourceEvent::Synced(_) | SourceEvent::Problems { .. } => String::new(),
     }
 }

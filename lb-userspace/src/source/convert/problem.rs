@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
+use crate::model::CidrError;
+
 /// Something wrong with an object. Only the part that it names is left out.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Problem {
@@ -74,6 +76,9 @@ pub enum Problem {
         "internal traffic policy {0:?} is unknown and taken as Cluster; set spec.internalTrafficPolicy to Cluster or Local"
     )]
     UnknownInternalPolicy(String),
+    /// A range that does not parse.
+    #[error("{0}; correct spec.cidrs")]
+    InvalidCidr(CidrError),
     /// An address type other than IPv4, IPv6 and FQDN.
     #[error(
         "address type {0:?} is unknown, so its endpoints are not used; set addressType to IPv4 or IPv6"

@@ -1,10 +1,11 @@
-//! A Service of the API as the model's, or not served (S-1). Chooses no endpoint.
+//! A Service of the API as the model's: with its ports, or without any where another proxy serves it (S-1). Chooses no endpoint.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
+use serde_json::Value;
 
 use super::{Converted, Problem, address, port_number, protocol};
 use crate::model::{Family, ObjectName, Service, ServicePort};
@@ -18,11 +19,18 @@ const MAX_AFFINITY: u32 = 86_400;
 
 /// Converts a Service. `name` is where it is filed, for the API may leave the namespace out of a manifest.
 pub fn service(name: &ObjectName, object: &v1::Service) -> Converted<Service> {
-    let Some(spec) = object.spec.as_ref().filter(|spec| is_served(object, spec)) else {
+    let Some(spec) = object.spec.as_ref().filter(|spec| has_address(spec)) else {
         return Converted::not_served();
     };
+    if is_another_proxys(object) {
+        // What is wrong with it is that proxy's business.
+        return Converted {
+            object: unserved(name, cluster_ips(cluster_ip_texts(spec), &mut Vec::new())),
+            problems: Vec::new(),
+        };
+    }
     let mut problems = Vec::new();
-    let cluster_ips = cluster_ips(spec, &mut problems);
+    let cluster_ips = cluster_ips(cluster_ip_texts(spec), &mut problems);
     let ports = ports(spec, &mut problems);
     let service = Service {
         name: name.clone(),
@@ -37,22 +45,44 @@ pub fn service(name: &ObjectName, object: &v1::Service) -> Converted<Service> {
         ports,
     };
     // Without an address or a port there is no frontend; the problems say why.
-    let served = !service.cluster_ips.is_empty() && !service.ports.is_empty();
     Converted {
-        object: served.then(|| Arc::new(service)),
+        object: (!service.cluster_ips.is_empty()).then(|| Arc::new(service)),
         problems,
     }
 }
 
-fn is_served(object: &v1::Service, spec: &v1::ServiceSpec) -> bool {
-    let other_proxy = object
-        .metadata
-        .labels
-        .as_ref()
-        .is_some_and(|labels| labels.contains_key(PROXY_NAME));
+/// What is known of a Service that can't be read: its addresses, where these can be.
+pub fn unreadable_service(name: &ObjectName, object: &Value) -> Option<Arc<Service>> {
+    let spec = &object["spec"];
+    let list = spec["clusterIPs"].as_array().map_or(&[][..], |list| list);
+    let single = Some(&spec["clusterIP"]).filter(|_| list.is_empty());
+    let texts = list.iter().chain(single).filter_map(Value::as_str);
+    unserved(name, cluster_ips(texts, &mut Vec::new()))
+}
+
+/// A Service with these addresses, none of which is served (S-30 d).
+fn unserved(name: &ObjectName, cluster_ips: Vec<IpAddr>) -> Option<Arc<Service>> {
+    let service = Service {
+        name: name.clone(),
+        created: 0,
+        cluster_ips,
+        ports: Vec::new(),
+        internal_local: false,
+        affinity_seconds: 0,
+    };
+    (!service.cluster_ips.is_empty()).then(|| Arc::new(service))
+}
+
+/// Whether another proxy serves it (S-1).
+fn is_another_proxys(object: &v1::Service) -> bool {
+    let labels = object.metadata.labels.as_ref();
+    labels.is_some_and(|labels| labels.contains_key(PROXY_NAME))
+}
+
+fn has_address(spec: &v1::ServiceSpec) -> bool {
     let external = spec.type_.as_deref() == Some("ExternalName");
     let headless = cluster_ip_texts(spec).any(|text| text == "None");
-    !other_proxy && !external && !headless && cluster_ip_texts(spec).next().is_some()
+    !external && !headless && cluster_ip_texts(spec).next().is_some()
 }
 
 /// The list, or the single address of a manifest that has no list.
@@ -65,9 +95,12 @@ fn cluster_ip_texts(spec: &v1::ServiceSpec) -> impl Iterator<Item = &str> {
         .filter(|text| !text.is_empty())
 }
 
-fn cluster_ips(spec: &v1::ServiceSpec, problems: &mut Vec<Problem>) -> Vec<IpAddr> {
+fn cluster_ips<'a>(
+    texts: impl Iterator<Item = &'a str>,
+    problems: &mut Vec<Problem>,
+) -> Vec<IpAddr> {
     let mut ips: Vec<IpAddr> = Vec::new();
-    for text in cluster_ip_texts(spec) {
+    for text in texts {
         let Some(ip) = address::parse(text) else {
             problems.push(Problem::InvalidClusterIp(text.to_owned()));
             continue;

@@ -1,6 +1,7 @@
 //! Conversions, in and out as JSON and words.
 
 mod service;
+mod service_cidr;
 mod slice;
 
 use serde::de::DeserializeOwned;

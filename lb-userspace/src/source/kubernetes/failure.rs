@@ -19,6 +19,10 @@ pub(super) struct Failure {
     pub(super) retry_after: Duration,
 }
 
+/// There is no such thing at this API.
+const MISSING: &str = "missing";
+/// It is not permitted to ask for it.
+const FORBIDDEN: &str = "forbidden";
 /// What was said is not what an API server says.
 const MALFORMED: &str = "malformed";
 /// The version that was asked for is no more, or not yet, known to the API.
@@ -42,7 +46,8 @@ impl Failure {
             // kube takes any line for a status that is no event.
             0 => MALFORMED,
             401 => "unauthorized",
-            403 => "forbidden",
+            403 => FORBIDDEN,
+            404 => MISSING,
             410 => VERSION,
             429 => "throttled",
             _ if is_version_too_large(status) => VERSION,
@@ -76,6 +81,16 @@ impl Failure {
     /// An answer that is no list, or not all of one.
     pub(super) fn no_list(error: &NoList) -> Self {
         Self::new(MALFORMED, error.to_string())
+    }
+
+    /// The API has no objects of the kind at all.
+    pub(super) fn is_missing(&self) -> bool {
+        self.kind == MISSING
+    }
+
+    /// It is not permitted.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.kind == FORBIDDEN
     }
 
     /// Watching from the known version will fail again.

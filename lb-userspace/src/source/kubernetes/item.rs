@@ -2,6 +2,8 @@
 //! that such a one costs neither the list that it is in nor the watch; and what it says is put in our words at once, so
 //! that no more of it is kept.
 
+use std::sync::Arc;
+
 use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::Error as _;
@@ -23,6 +25,8 @@ pub(super) struct Item<T: ApiKind> {
     pub(super) object: Result<Read<T>, String>,
     /// What the object is about if it can't be read.
     pub(super) concern: Concern,
+    /// What is known of it if it can't be read.
+    pub(super) left: Option<Arc<T>>,
 }
 
 /// An object that was read.
@@ -63,6 +67,11 @@ impl<T: ApiKind> Item<T> {
                 );
                 let nameless = name.namespace.is_empty() || name.name.is_empty();
                 Ok(Self {
+                    left: if nameless {
+                        None
+                    } else {
+                        T::left(&name, value)
+                    },
                     concern: if nameless {
                         Concern::Unknown
                     } else {
@@ -92,6 +101,7 @@ impl<T: ApiKind> Item<T> {
             name,
             version,
             concern: Concern::Nothing,
+            left: None,
         }
     }
 }

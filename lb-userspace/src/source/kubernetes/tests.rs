@@ -25,13 +25,14 @@ fn service(name: &str, host: u8) -> v1::Service {
     .expect("a Service")
 }
 
-/// Events as words: `+name/host` and `-name`, for other kinds their name.
+/// Events as words: `+name/host` and `-name`, `!` behind the address of a Service that is not served, for other kinds their name.
 fn words(batch: &[SourceEvent]) -> Vec<String> {
     batch
         .iter()
         .map(|event| match event {
             SourceEvent::Service(name, Some(service)) => {
-                format!("+{}={}", name.name, service.cluster_ips[0])
+                let unserved = if service.ports.is_empty() { "!" } else { "" };
+                format!("+{}={}{unserved}", name.name, service.cluster_ips[0])
             }
             SourceEvent::Service(name, None) => format!("-{}", name.name),
             SourceEvent::EndpointSlice(name, Some(slice)) => {
@@ -42,6 +43,11 @@ fn words(batch: &[SourceEvent]) -> Vec<String> {
                 "node {:?}",
                 node.as_ref().and_then(|node| node.zone.clone())
             ),
+            SourceEvent::ServiceCidr(name, Some(object)) => {
+                format!("+cidr {name}={}", object.ranges[0])
+            }
+            SourceEvent::ServiceCidr(name, None) => format!("-cidr {name}"),
+            SourceEvent::ServiceCidrsKnown => "cidrs".to_owned(),
             SourceEvent::Synced(unread) => synced(unread),
             SourceEvent::Problems { object, messages } => format!("!{object}: {}", messages.len()),
         })
@@ -97,7 +103,7 @@ fn watched_changes_are_told_one_by_one() {
 }
 
 #[test]
-fn s_1_a_service_that_goes_to_another_proxy_is_removed_and_comes_back() {
+fn s_1_a_service_that_goes_to_another_proxy_is_served_no_more_and_comes_back() {
     let mut handed_over = service("a", 1);
     handed_over.metadata.labels = Some(
         [(
@@ -109,7 +115,7 @@ fn s_1_a_service_that_goes_to_another_proxy_is_removed_and_comes_back() {
     let handed_over = item(serde_json::to_value(handed_over).expect("JSON"));
     let mut watched = Watched::<Service>::default();
     check(&watched.list(vec![s("a", 1)]), &["+a=10.96.0.1"]);
-    check(&watched.put(handed_over), &["-a"]);
+    check(&watched.put(handed_over), &["+a=10.96.0.1!"]);
     check(&watched.put(s("a", 1)), &["+a=10.96.0.1"]);
 }
 
@@ -132,6 +138,47 @@ fn an_object_that_cannot_be_read_stays_what_it_was_and_costs_no_other_anything()
     check(&watched.put(broken("c")), &["!Service shop/c: 1"]);
     check(&watched.delete(broken("c")), &["!Service shop/c: 0", "-c"]);
     assert_eq!(watched.rejected(), 0);
+}
+
+#[test]
+fn s_30_d_of_a_service_that_cannot_be_read_the_addresses_are_known_where_they_can_be() {
+    let odd = |ips: Value| {
+        let metadata = json!({"name": "a", "namespace": "shop", "resourceVersion": "2"});
+        item(
+            json!({"metadata": metadata, "spec": {"clusterIPs": ips, "ports": [{"port": "eighty"}]}}),
+        )
+    };
+    let mut watched = Watched::<Service>::default();
+    check(
+        &watched.put(odd(json!(["10.96.0.7"]))),
+        &["!Service shop/a: 1", "+a=10.96.0.7!"],
+    );
+    check(&watched.put(odd(json!(["10.96.0.7"]))), &[]);
+    check(
+        &watched.put(s("a", 7)),
+        &["!Service shop/a: 0", "+a=10.96.0.7"],
+    );
+    // Then what was known of it stays.
+    check(
+        &watched.put(odd(json!(["10.96.0.7"]))),
+        &["!Service shop/a: 1"],
+    );
+    check(
+        &watched.delete(odd(json!(["10.96.0.7"]))),
+        &["!Service shop/a: 0", "-a"],
+    );
+    for nothing in [
+        json!(null),
+        json!([]),
+        json!(["None"]),
+        json!([7]),
+        json!(7),
+    ] {
+        check(
+            &Watched::<Service>::default().put(odd(nothing)),
+            &["!Service shop/a: 1"],
+        );
+    }
 }
 
 #[test]

@@ -5,15 +5,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::{core::v1, discovery};
+use k8s_openapi::api::{core::v1, discovery, networking};
 use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::warn;
 
 use super::item::{Item, Read};
-use super::wire::{NodeWire, ServiceWire, SliceWire};
-use crate::model::{Concern, EndpointSlice, Node, ObjectName, Service, Unread};
+use super::wire::{CidrWire, NodeWire, ServiceWire, SliceWire};
+use crate::model::{Concern, EndpointSlice, Node, ObjectName, Service, ServiceCidr, Unread};
 use crate::source::Batch;
 use crate::source::convert::{self, Converted};
 use crate::source::known::{Kind, Known, Told};
@@ -41,6 +41,11 @@ pub(super) trait ApiKind: Kind + Clone + Debug + Send + Sync + 'static {
 
     /// What an object is about that is none of this kind.
     fn concern(name: &ObjectName, object: &Value) -> Concern;
+
+    /// What is known of an object that is none of this kind.
+    fn left(_: &ObjectName, _: &Value) -> Option<Arc<Self>> {
+        None
+    }
 }
 
 impl ApiKind for Service {
@@ -56,6 +61,10 @@ impl ApiKind for Service {
 
     fn concern(name: &ObjectName, _: &Value) -> Concern {
         Concern::Service(name.clone())
+    }
+
+    fn left(name: &ObjectName, object: &Value) -> Option<Arc<Self>> {
+        convert::unreadable_service(name, object)
     }
 }
 
@@ -103,6 +112,22 @@ impl ApiKind for Node {
             NodeState::Eligible
         }
     }
+
+    fn concern(_: &ObjectName, _: &Value) -> Concern {
+        Concern::Nothing
+    }
+}
+
+impl ApiKind for ServiceCidr {
+    type Object = networking::v1::ServiceCIDR;
+    type Wire = CidrWire;
+    type Aside = ();
+
+    fn convert(_: &ObjectName, object: &networking::v1::ServiceCIDR) -> Converted<Self> {
+        convert::service_cidr(object)
+    }
+
+    fn aside(_: &networking::v1::ServiceCIDR) {}
 
     fn concern(_: &ObjectName, _: &Value) -> Concern {
         Concern::Nothing
@@ -185,6 +210,7 @@ impl<T: ApiKind> Watched<T> {
             name,
             object,
             concern,
+            left,
             ..
         } = item;
         self.rejected.set(&name, object.is_err());
@@ -202,7 +228,7 @@ impl<T: ApiKind> Watched<T> {
                 );
                 return None;
             }
-            Err(error) => self.known.unread(&name, &error),
+            Err(error) => self.known.unread(&name, &error, left),
         };
         Some((name, told))
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, NodeSpec, Service, ServiceSpec, Taint};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use k8s_openapi::api::networking::v1::{ServiceCIDR, ServiceCIDRSpec, ServiceCIDRStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
@@ -35,6 +36,14 @@ pub(super) struct SliceWire {
     address_type: Option<String>,
     endpoints: Option<Vec<Endpoint>>,
     ports: Option<Vec<EndpointPort>>,
+}
+
+/// What counts of a ServiceCIDR.
+#[derive(Deserialize)]
+pub(super) struct CidrWire {
+    metadata: Option<Metadata>,
+    spec: Option<ServiceCIDRSpec>,
+    status: Option<ServiceCIDRStatus>,
 }
 
 /// What counts of a Node.
@@ -96,6 +105,16 @@ impl From<NodeWire> for Node {
     }
 }
 
+impl From<CidrWire> for ServiceCIDR {
+    fn from(wire: CidrWire) -> Self {
+        Self {
+            metadata: metadata(wire.metadata),
+            spec: wire.spec,
+            status: wire.status,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;
@@ -129,7 +148,13 @@ mod tests {
         check::<NodeWire, Node>(json!({
             "metadata": metadata, "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]},
         }));
+        check::<CidrWire, ServiceCIDR>(json!({
+            "metadata": metadata, "spec": {"cidrs": ["10.96.0.0/12"]}, "status": {"conditions": [{
+                "type": "Ready", "status": "True", "reason": "r", "message": "m", "lastTransitionTime": "2026-01-02T03:04:05Z",
+            }]},
+        }));
         for nothing in [json!({}), json!({"metadata": null, "spec": null})] {
+            check::<CidrWire, ServiceCIDR>(nothing.clone());
             check::<ServiceWire, Service>(nothing.clone());
             check::<NodeWire, Node>(nothing);
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder::{Files, Text, format_of};
 use super::parse::{Definition, Object, parse_file};
-use crate::model::{EndpointSlice, Node, ObjectName, Service, Unread};
+use crate::model::{EndpointSlice, Node, ObjectName, Service, ServiceCidr, Unread};
 use crate::source::convert::Converted;
 use crate::source::known::{Kind, Known, Told};
 use crate::source::synced::Synced;
@@ -21,6 +21,7 @@ pub(super) struct Catalog {
     services: Known<Service>,
     slices: Known<EndpointSlice>,
     nodes: Known<Node>,
+    service_cidrs: Known<ServiceCidr>,
     /// Problems with files and the directory, as they were told.
     problems: BTreeMap<String, Vec<String>>,
     missing: bool,
@@ -51,6 +52,7 @@ impl Catalog {
             services: Known::default(),
             slices: Known::default(),
             nodes: Known::default(),
+            service_cidrs: Known::default(),
             problems: BTreeMap::new(),
             missing: false,
             synced: Synced::default(),
@@ -82,6 +84,7 @@ impl Catalog {
         let mut batch = self.tell_problems(problems);
         let winners = self.winners();
         batch.extend(self.nodes.replace(winners.nodes));
+        batch.extend(self.service_cidrs.replace(winners.service_cidrs));
         batch.extend(self.slices.replace(winners.slices));
         batch.extend(self.services.replace(winners.services));
         if !self.missing {
@@ -89,7 +92,11 @@ impl Catalog {
             for file in self.files.values() {
                 unread.extend(file.unread.clone());
             }
-            batch.extend(self.synced.tell(unread));
+            let synced = self.synced.tell(unread);
+            if synced.is_some() {
+                batch.push(SourceEvent::ServiceCidrsKnown);
+            }
+            batch.extend(synced);
         }
         batch
     }
@@ -187,6 +194,7 @@ struct Winners {
     services: BTreeMap<ObjectName, Told<Service>>,
     slices: BTreeMap<ObjectName, Told<EndpointSlice>>,
     nodes: BTreeMap<ObjectName, Told<Node>>,
+    service_cidrs: BTreeMap<ObjectName, Told<ServiceCidr>>,
 }
 
 impl Winners {
@@ -200,6 +208,9 @@ impl Winners {
                 add(&mut self.nodes, name, &place, object, complain)
             }
             Object::Node(_) => {}
+            Object::ServiceCidr(object) => {
+                add(&mut self.service_cidrs, name, &place, object, complain)
+            }
         }
     }
 }

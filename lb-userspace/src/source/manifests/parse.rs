@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{core::v1, discovery};
+use k8s_openapi::api::{core::v1, discovery, networking};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::debug;
 
 use super::document::{Document, Format, documents, parse};
-use crate::model::{Concern, EndpointSlice, Node, ObjectName, Service, Unread};
+use crate::model::{Concern, EndpointSlice, Node, ObjectName, Service, ServiceCidr, Unread};
 use crate::source::convert::{self, Converted, DEFAULT_NAMESPACE};
 
 /// What a file says.
@@ -52,6 +52,7 @@ pub(super) enum Object {
     Service(Converted<Service>),
     EndpointSlice(Converted<EndpointSlice>),
     Node(Converted<Node>),
+    ServiceCidr(Converted<ServiceCidr>),
 }
 
 impl Definition {
@@ -61,6 +62,7 @@ impl Definition {
             Object::Service(_) => "Service",
             Object::EndpointSlice(_) => "EndpointSlice",
             Object::Node(_) => "Node",
+            Object::ServiceCidr(_) => "ServiceCIDR",
         };
         (kind, &self.name)
     }
@@ -114,7 +116,8 @@ fn parse_document(
     let (api_version, kind) = identity(&header)?;
     match (api_version, kind) {
         ("v1", "List" | "ServiceList" | "NodeList")
-        | ("discovery.k8s.io/v1", "EndpointSliceList") => {
+        | ("discovery.k8s.io/v1", "EndpointSliceList")
+        | ("networking.k8s.io/v1", "ServiceCIDRList") => {
             let list: List = parse(format, document)?;
             for (index, item) in list.items.into_iter().flatten().enumerate() {
                 if let Err(Broken { words, concern }) =
@@ -215,6 +218,16 @@ fn define(
             let object = decode.decode::<discovery::v1::EndpointSlice>();
             let object = convert::endpoint_slice(&name, &object.map_err(broken)?);
             (name, Object::EndpointSlice(object))
+        }
+        ("networking.k8s.io/v1", "ServiceCIDR") => {
+            let name = ObjectName::new("", object_name(header)?);
+            let broken = |words| Broken {
+                words,
+                concern: Concern::Nothing,
+            };
+            let object = decode.decode::<networking::v1::ServiceCIDR>();
+            let object = convert::service_cidr(&object.map_err(broken)?);
+            (name, Object::ServiceCidr(object))
         }
         ("v1", "Node") => {
             let name = ObjectName::new("", object_name(header)?);

@@ -15,7 +15,7 @@ const NODE: usize = 0;
 type Right = (String, String, String);
 
 /// What any agent asks for. It also gets the objects that it has to say something about, if there are any.
-const ASKED: [(&str, &str, &str); 7] = [
+const ASKED: [(&str, &str, &str); 9] = [
     ("", "nodes", "list"),
     ("", "nodes", "watch"),
     ("", "services", "list"),
@@ -23,6 +23,8 @@ const ASKED: [(&str, &str, &str); 7] = [
     ("discovery.k8s.io", "endpointslices", "list"),
     ("discovery.k8s.io", "endpointslices", "watch"),
     ("events.k8s.io", "events", "create"),
+    ("networking.k8s.io", "servicecidrs", "list"),
+    ("networking.k8s.io", "servicecidrs", "watch"),
 ];
 
 #[test]
@@ -78,6 +80,7 @@ fn the_service_account_may_do_what_the_role_says_beyond_what_every_account_may()
             "endpointslices.discovery.k8s.io [] [] [get list watch]",
             "events.events.k8s.io [] [] [create]",
             "nodes [] [] [list watch]",
+            "servicecidrs.networking.k8s.io [] [] [list watch]",
             "services [] [] [get list watch]",
         ];
         assert_eq!(more, expected);
@@ -92,7 +95,7 @@ fn without_events_an_agent_says_so_once_and_lacks_nothing() -> Result<()> {
         assert_told(cluster, &agent, "create", "events")?;
         let pod = format!("pod/{agent}");
         cluster.wait_for("kube-system", &pod, "condition=Ready")?;
-        assert_watches(cluster, 3)?;
+        assert_watches(cluster, 4)?;
         serves(cluster)?;
         restored(cluster)
     })
@@ -104,7 +107,7 @@ fn s_61_without_its_node_an_agent_says_so_once_serves_and_load_balancers_go_else
     test("no-nodes", |cluster, _| {
         let agent = without(cluster, "nodes")?;
         assert_told(cluster, &agent, "list", "nodes")?;
-        assert_watches(cluster, 2)?;
+        assert_watches(cluster, 3)?;
         serves(cluster)?;
         let node = &cluster.nodes[NODE];
         assert_eq!(node.ask(10256, "/healthz")?.0, 503);
@@ -116,20 +119,41 @@ fn s_61_without_its_node_an_agent_says_so_once_serves_and_load_balancers_go_else
 }
 
 #[test]
+fn s_30_d_without_service_cidrs_an_agent_says_so_once_and_serves() -> Result<()> {
+    test("no-cidrs", |cluster, _| {
+        let agent = without(cluster, "servicecidrs")?;
+        assert_told(cluster, &agent, "list", "servicecidrs")?;
+        let pod = format!("pod/{agent}");
+        cluster.wait_for("kube-system", &pod, "condition=Ready")?;
+        assert_watches(cluster, 3)?;
+        serves(cluster)?;
+        // What an earlier agent dropped is not known to be nobody's any more.
+        let status = cluster.nodes[NODE].lb(&["status"])?;
+        assert!(status.contains("cidrs       none"), "{status}");
+        restored(cluster)?;
+        assert_watches(cluster, 4)?;
+        eventually("the ranges", PATIENCE, || {
+            let status = cluster.nodes[NODE].lb(&["status"])?;
+            Ok(status.contains("cidrs       10.96.").then_some(()))
+        })
+    })
+}
+
+#[test]
 fn without_services_or_slices_an_agent_says_so_once_and_goes_on_with_what_was_written_before()
 -> Result<()> {
     test("no-services", |cluster, _| {
         for resource in ["services", "endpointslices"] {
             let agent = without(cluster, resource)?;
             assert_told(cluster, &agent, "list", resource)?;
-            assert_watches(cluster, 2)?;
+            assert_watches(cluster, 3)?;
             serves(cluster)?;
             let (code, body) = cluster.nodes[NODE].ask(10256, "/livez")?;
             assert_eq!(code, 200, "it is not restarted for it: {body}");
             let (code, body) = cluster.nodes[NODE].ask(10256, "/livez?written")?;
             assert_eq!(code, 503, "no rollout goes on from here: {body}");
             restored(cluster)?;
-            assert_watches(cluster, 3)?;
+            assert_watches(cluster, 4)?;
             assert_eq!(cluster.agent(NODE)?, agent);
         }
         Ok(())
@@ -204,6 +228,6 @@ fn serves(cluster: &Cluster) -> Result<()> {
 fn restored(cluster: &Cluster) -> Result<()> {
     cluster.apply_kustomization()?;
     let role: Value = cluster.get("clusterrole lb")?;
-    assert_eq!(role["rules"].as_array().map(Vec::len), Some(4));
+    assert_eq!(role["rules"].as_array().map(Vec::len), Some(5));
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{NODES, SERVICES, SLICES, watches};
 use crate::site::{PATIENCE, Site};
 
 #[test]
-fn s_1_three_kinds_are_asked_for_with_their_selectors_and_nothing_else_but_events_is_written()
+fn s_1_four_kinds_are_asked_for_with_their_selectors_and_nothing_else_but_events_is_written()
 -> Result<()> {
     Site::test(ControlPlane::shared()?, |site| {
         site.wait_until_watching()?;
@@ -22,10 +22,8 @@ fn s_1_three_kinds_are_asked_for_with_their_selectors_and_nothing_else_but_event
                 asked.field_selector.as_deref(),
             );
             let expected = match asked.resource.as_str() {
-                SERVICES => (
-                    Some("!service.kubernetes.io/service-proxy-name"),
-                    Some("spec.clusterIP!=None"),
-                ),
+                SERVICES => (None, Some("spec.clusterIP!=None")),
+                "servicecidrs" => (None, None),
                 SLICES => (Some("!service.kubernetes.io/headless"), None),
                 NODES => (None, Some(node.as_str())),
                 "events" if asked.verb == Verb::Create => continue,

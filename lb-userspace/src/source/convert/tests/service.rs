@@ -51,9 +51,22 @@ fn a_plain_service_is_served() {
 }
 
 #[test]
-fn s_1_services_of_others_and_without_an_address_are_not_served() {
+fn s_1_of_a_service_of_another_proxy_the_addresses_alone_are_known() {
+    let labels = json!({"labels": {"service.kubernetes.io/service-proxy-name": ""}});
+    check(json!({"metadata": labels}), "10.96.0.10", &[]);
+    let broken = json!({"clusterIPs": ["10.96.0.10", "odd", "fd00::10"], "ports": []});
+    check(
+        json!({"metadata": labels, "spec": broken}),
+        "10.96.0.10 fd00::10",
+        &[],
+    );
+    let headless = json!({"clusterIP": "None", "clusterIPs": ["None"]});
+    check(json!({"metadata": labels, "spec": headless}), "none", &[]);
+}
+
+#[test]
+fn s_1_services_without_an_address_are_not_served() {
     for change in [
-        json!({"metadata": {"labels": {"service.kubernetes.io/service-proxy-name": ""}}}),
         json!({"spec": {"type": "ExternalName", "externalName": "example.org"}}),
         json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"]}}),
         json!({"spec": {"clusterIP": "None", "clusterIPs": null}}),
@@ -150,11 +163,12 @@ fn a_port_that_cannot_be_served_costs_itself_alone() {
     );
     check(
         ports(json!([{"port": 9, "protocol": "sctp"}])),
-        "none",
+        "10.96.0.10",
         &["port 9 is not served, because its protocol is \"sctp\""],
     );
-    check(ports(Value::Null), "none", &["no port is left to serve"]);
-    check(ports(json!([])), "none", &["no port is left to serve"]);
+    for none in [Value::Null, json!([])] {
+        check(ports(none), "10.96.0.10", &["no port is left to serve"]);
+    }
 }
 
 #[test]

@@ -71,6 +71,10 @@ fn services(items: &[(&str, u8)]) -> Value {
     list_of("ServiceList", "v1", items.collect())
 }
 
+fn cidr(name: &str, range: &str) -> Value {
+    json!({"metadata": {"name": name, "resourceVersion": "11"}, "spec": {"cidrs": [range]}})
+}
+
 fn slice() -> Value {
     json!({
         "metadata": {"name": "a-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "a"}},
@@ -95,11 +99,14 @@ async fn s_1_and_s_8_the_api_is_listed_watched_and_after_410_listed_anew() {
     const SERVICES: &str = "/api/v1/services";
     const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
     const NODES: &str = "/api/v1/nodes";
+    const CIDRS: &str = "/apis/networking.k8s.io/v1/servicecidrs";
     let node = json!({
         "metadata": {"name": "one", "labels": {"topology.kubernetes.io/zone": "zone-a"}, "resourceVersion": "1"},
     });
     let added =
         json!({"type": "ADDED", "object": serde_json::to_value(service("c", 3)).expect("JSON")});
+    let second = json!({"type": "ADDED", "object": cidr("second", "10.112.0.0/24")});
+    let no_more = json!({"type": "DELETED", "object": cidr("second", "10.112.0.0/24")});
     let gone = json!({"type": "ERROR", "object": {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "too old", "reason": "Expired", "code": 410,
     }});
@@ -124,13 +131,25 @@ async fn s_1_and_s_8_the_api_is_listed_watched_and_after_410_listed_anew() {
                 .into(),
             ),
             (NODES, [list_of("NodeList", "v1", vec![node])].into()),
+            (
+                CIDRS,
+                [list_of(
+                    "ServiceCIDRList",
+                    "networking.k8s.io/v1",
+                    vec![cidr("kubernetes", "10.96.0.0/12")],
+                )]
+                .into(),
+            ),
         ],
-        watches: vec![(SERVICES, [vec![added, gone]].into())],
+        watches: vec![
+            (SERVICES, [vec![added, gone]].into()),
+            (CIDRS, [vec![second, no_more]].into()),
+        ],
     }));
     let (sender, mut events) = mpsc::channel(16);
     let source = tokio::spawn({
         let client = client(&answers);
-        async move { run(client, "one", sender, &Observed::default()).await }
+        async move { run(client, "one", true, sender, &Observed::default()).await }
     });
 
     let first = vec![
@@ -140,16 +159,16 @@ async fn s_1_and_s_8_the_api_is_listed_watched_and_after_410_listed_anew() {
         "+slice a-1: 1",
         "node Some(\"zone-a\")",
         "synced",
+        "+cidr kubernetes=10.96.0.0/12",
+        "cidrs",
+        "+cidr second=10.112.0.0/24",
+        "-cidr second",
     ];
     expect(&mut events, first).await;
     expect(&mut events, vec!["-b", "+d=10.96.0.4"]).await;
 
     let asked = answers.lock().expect("no test panicked").asked.clone();
     for (path, filter) in [
-        (
-            SERVICES,
-            "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name",
-        ),
         (SERVICES, "fieldSelector=spec.clusterIP%21%3DNone"),
         (SLICES, "labelSelector=%21service.kubernetes.io%2Fheadless"),
         (NODES, "fieldSelector=metadata.name%3Done"),
@@ -166,4 +185,61 @@ async fn s_1_and_s_8_the_api_is_listed_watched_and_after_410_listed_anew() {
 
     drop(events);
     source.await.expect("the source ends when nobody listens");
+}
+
+/// An API server that refuses lists of ServiceCIDRs, or has none, and whose other kinds have no object.
+fn without_service_cidrs(code: u16, asked: Arc<Mutex<u32>>) -> Client {
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let path = request.uri().path().to_owned();
+        let is_watch = request
+            .uri()
+            .query()
+            .unwrap_or_default()
+            .contains("watch=true");
+        let asked = asked.clone();
+        async move {
+            if is_watch {
+                return pending().await;
+            }
+            let answer = if path.ends_with("servicecidrs") {
+                *asked.lock().expect("no test panicked") += 1;
+                let status = json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "no", "reason": "x", "code": code,
+                });
+                Response::builder()
+                    .status(code)
+                    .body(Body::from(status.to_string().into_bytes()))
+            } else {
+                Ok(Response::new(Body::from(
+                    list_of("List", "v1", vec![]).to_string().into_bytes(),
+                )))
+            };
+            Ok::<_, Infallible>(answer.expect("an answer"))
+        }
+    });
+    Client::new(service, "default")
+}
+
+#[tokio::test(start_paused = true)]
+async fn s_30_d_an_api_without_service_cidrs_holds_nothing_up_and_is_hardly_asked_again() {
+    for (code, most, connected) in [(404, 1, None), (403, 20, Some(false))] {
+        let asked = Arc::new(Mutex::new(0));
+        let observed = Arc::new(Observed::default());
+        let (sender, mut events) = mpsc::channel(16);
+        let source = tokio::spawn({
+            let client = without_service_cidrs(code, asked.clone());
+            let observed = observed.clone();
+            async move { run(client, "one", true, sender, &observed).await }
+        });
+        expect(&mut events, vec!["synced", "cidrs"]).await;
+        tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+        let asked = *asked.lock().expect("no test panicked");
+        assert!((1..=most).contains(&asked), "{code}: asked {asked} times");
+        let watches = observed.watches();
+        let watch = watches.get("ServiceCIDR").map(|watch| watch.connected);
+        assert_eq!(watch, connected, "{code}");
+        assert!(events.try_recv().is_err(), "{code}: nothing more is told");
+        drop(events);
+        source.await.expect("the source ends when nobody listens");
+    }
 }

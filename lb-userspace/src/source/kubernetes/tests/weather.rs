@@ -76,7 +76,7 @@ fn api(script: impl IntoIterator<Item = Answer>) -> Api {
     let (sender, batches) = mpsc::channel(16);
     let source = tokio::spawn({
         let observed = observed.clone();
-        async move { run(client, "one", sender, &observed).await }
+        async move { run(client, "one", false, sender, &observed).await }
     });
     Api {
         observed,
@@ -205,6 +205,7 @@ async fn one_object_that_cannot_be_read_costs_neither_the_list_nor_the_watch() {
     api.expect(&[
         "+a=10.96.0.1",
         "!Service shop/b: 1",
+        "+b=10.96.0.2!",
         "+c=10.96.0.3",
         "synced b",
         "+d=10.96.0.4",
