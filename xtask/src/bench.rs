@@ -1,9 +1,10 @@
-//! `cargo xtask bench`: measures the data plane beside kube-proxy. What it does is in `xtask/bench`, which is a program of its
+//! `cargo xtask bench`: measures the data plane, by itself and beside kube-proxy. What it does is in `xtask/bench`, which is a program of its
 //! own, since this one would take minutes to build with a Kubernetes client in it; here stands what it needs from the machine.
 
 mod tools;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -26,16 +27,17 @@ pub struct Options {
 enum What {
     /// How fast, and at what cost, Services and changes of endpoints come from the API into the kernel; writes
     /// docs/benchmarks/control-plane.md
-    ControlPlane(ControlPlane),
+    ControlPlane(Measurement),
+    /// What a packet costs in the programs, in nanoseconds over a program that does nothing; writes docs/benchmarks/packet.md
+    Packet(Measurement),
 }
 
 #[derive(Args)]
-struct ControlPlane {
-    /// Where the document goes, without an ending; by default docs/benchmarks/control-plane
+struct Measurement {
+    /// Where the document goes, without an ending; by default it is the one in docs/benchmarks
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
-    /// Everything else, such as `--services 2000,10000 --rounds 7 --changes 30 --proxy lb,nftables,iptables,iptables-nft`;
-    /// `--help` after `--` tells all
+    /// Everything else, such as `--services 2000,10000 --rounds 7`; `--help` after `--` tells all
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
@@ -49,10 +51,16 @@ struct ControlPlane {
 /// # Errors
 /// Without root, if something can't be installed or built, or if the measurement fails.
 pub fn run(options: &Options) -> Result<()> {
-    let What::ControlPlane(options) = &options.what;
     if !setup::is_root() {
         bail!("to measure, it makes network namespaces and loads BPF programs: run it as root");
     }
+    match &options.what {
+        What::ControlPlane(options) => control_plane(options),
+        What::Packet(options) => packet(options),
+    }
+}
+
+fn control_plane(options: &Measurement) -> Result<()> {
     setup::ensure("measure", &[host::LAB, host::BENCH])?;
     let keep = workspace::root().join("target/bench");
     let tools = tools::prepare(&keep)?;
@@ -67,23 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
             "lb",
         ]))
     })?;
-    step("build what measures", || {
-        execute(workspace::cargo().args(["build", "--package", "bench"]))
-    })?;
-    let document = options
-        .document
-        .clone()
-        .unwrap_or_else(|| workspace::root().join("docs/benchmarks/control-plane"));
-    let mut command = workspace::cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--package",
-        "bench",
-        "--",
-        "control-plane",
-    ]);
-    command.arg("--document").arg(document);
+    let mut command = measurer("control-plane", options)?;
     command.arg("--keep").arg(&keep);
     command
         .arg("--lb")
@@ -91,8 +83,30 @@ pub fn run(options: &Options) -> Result<()> {
     command.arg("--nft").arg(tools.nft);
     command.arg("--iptables").arg(tools.iptables);
     command.arg("--iptables-nft").arg(tools.iptables_nft);
-    command.args(["--command-line", &command_line()]);
     execute(command.args(&options.rest))
+}
+
+fn packet(options: &Measurement) -> Result<()> {
+    setup::ensure("measure", &[host::LAB])?;
+    build_ebpf::run()?;
+    let mut command = measurer("packet", options)?;
+    execute(command.args(&options.rest))
+}
+
+/// The program that measures, built, with the arguments that each measurement takes.
+fn measurer(name: &str, options: &Measurement) -> Result<Command> {
+    step("build what measures", || {
+        execute(workspace::cargo().args(["build", "--package", "bench"]))
+    })?;
+    let document = options
+        .document
+        .clone()
+        .unwrap_or_else(|| workspace::root().join("docs/benchmarks").join(name));
+    let mut command = workspace::cargo();
+    command.args(["run", "--quiet", "--package", "bench", "--", name]);
+    command.arg("--document").arg(document);
+    command.args(["--command-line", &command_line()]);
+    Ok(command)
 }
 
 /// As it was typed.

@@ -1,9 +1,10 @@
-//! The program behind `cargo xtask bench`: measures the data plane beside kube-proxy, in namespaces of its own. It is a program
-//! of its own, so that the other verbs are built without a Kubernetes client.
+//! The program behind `cargo xtask bench`: measures the data plane, by itself and beside kube-proxy, in namespaces of its own. It
+//! is a program of its own, so that the other verbs are built without a Kubernetes client.
 
 mod control_plane;
 mod machine;
 mod numbers;
+mod packet;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ struct Cli {
 enum Verb {
     /// How fast, and at what cost, Services and changes of endpoints come from the API into the kernel
     ControlPlane(control_plane::Options),
+    /// What a packet costs in the programs, without device and stack
+    Packet(packet::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,5 +43,6 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     match &cli.verb {
         Verb::ControlPlane(options) => control_plane::run(options),
+        Verb::Packet(options) => packet::run(options),
     }
 }

@@ -1,0 +1,76 @@
+//! What is measured: packets, and what they have in common.
+
+use serde::Serialize;
+
+/// Which program a packet runs through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// `from_workload`.
+    FromPod,
+    /// `to_workload`.
+    ToPod,
+}
+
+/// The packets of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packets {
+    /// One packet, run again and again: all that it touches is in the nearest cache.
+    Hot(Direction, Hot),
+    /// Packets of so many established flows to the VIPs in random order, each run once: a system call lies between two.
+    Fresh(u32),
+    /// Packets that each begin a flow, each run once.
+    New,
+}
+
+/// A packet that is run again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hot {
+    /// Of an established flow.
+    Established,
+    /// Between two pods, of no flow.
+    Unrelated,
+}
+
+/// A case, with what it should cost at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// The goal's number, or nothing.
+    pub goal: &'static str,
+    pub what: &'static str,
+    pub packets: Packets,
+    /// In nanoseconds over an empty program: the least that may ship, and the goal.
+    pub limits: Option<[f64; 2]>,
+}
+
+/// With room for every flow.
+// A case a line, as in the table that they become.
+#[rustfmt::skip]
+pub const ROOMY: &[Case] = &[
+    Case { goal: "P7", what: "established, to the backend", packets: Packets::Hot(Direction::FromPod, Hot::Established), limits: Some([80.0, 35.0]) },
+    Case { goal: "P7", what: "established, back to the client", packets: Packets::Hot(Direction::ToPod, Hot::Established), limits: Some([80.0, 35.0]) },
+    Case { goal: "P10", what: "for no Service, from a pod", packets: Packets::Hot(Direction::FromPod, Hot::Unrelated), limits: Some([15.0, 4.0]) },
+    Case { goal: "P10", what: "of no flow, to a pod", packets: Packets::Hot(Direction::ToPod, Hot::Unrelated), limits: Some([15.0, 4.0]) },
+    Case { goal: "P11b", what: "fresh, one established flow", packets: Packets::Fresh(1), limits: Some([300.0, 150.0]) },
+    Case { goal: "P11b", what: "fresh, 10 000 established flows", packets: Packets::Fresh(10_000), limits: Some([600.0, 380.0]) },
+    Case { goal: "P8", what: "fresh, 128 000 established flows", packets: Packets::Fresh(128_000), limits: Some([250.0, 110.0]) },
+    Case { goal: "P9", what: "fresh, each begins a flow", packets: Packets::New, limits: Some([450.0, 190.0]) },
+];
+
+/// With a table that is full.
+#[rustfmt::skip]
+pub const FULL: &[Case] = &[
+    Case { goal: "P9", what: "fresh, each begins a flow, table full", packets: Packets::New, limits: Some([500.0, 155.0]) },
+];
+
+/// What a case came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    pub goal: &'static str,
+    pub what: &'static str,
+    /// `IPv4` or `IPv6`.
+    pub family: &'static str,
+    pub services: u32,
+    pub limits: Option<[f64; 2]>,
+    /// Over an empty program, one for each round.
+    pub nanoseconds: Vec<f64>,
+}

@@ -1,0 +1,185 @@
+//! The results as a table, and as the document that stands in the repository.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::case::Row;
+use crate::machine::Machine;
+use crate::numbers::{median, range, short};
+
+const WHAT: &str = "\
+The agent's programs run by `BPF_PROG_TEST_RUN` on TCP segments without data, in namespaces and with maps of their own. The
+rounds are interleaved. A figure is the median of the rounds, with the lowest and the highest in brackets, in nanoseconds over a
+program that does nothing, which is run on the same frame right before.
+
+- *Hot*: one packet again and again in the kernel's own loop; all that it touches is in the nearest cache. The endpoint of
+  every Service is its VIP itself, so that a translated packet is the same packet: every step is taken but for the change of a
+  port.
+- *Fresh*: each packet is a system call of its own, with a buffer of its own; the middle one of a round counts. It includes what
+  the caches have forgotten between two packets, so it is nearer to a device's life and further from the program.
+- Each Service has one endpoint. Where there are many, clients speak to all of them.
+";
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+pub struct Results {
+    pub command: String,
+    pub machine: Machine,
+    pub settings: Settings,
+    /// Of the machine, before each round.
+    pub load_averages: Vec<f64>,
+    /// Instructions that the verifier walked, by program; none before Linux 5.16.
+    pub verified: Vec<(&'static str, Option<u32>)>,
+    pub rows: Vec<Row>,
+}
+
+/// How much was measured.
+#[derive(Debug, Serialize)]
+pub struct Settings {
+    pub rounds: u32,
+    pub repeat: u32,
+    pub samples: u32,
+}
+
+/// Writes `FILE.md` and `FILE.json`.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn write(results: &Results, file: &Path) -> Result<()> {
+    let json = file.with_extension("json");
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    let text = serde_json::to_string(results)? + "\n";
+    fs::write(&json, text).with_context(|| json.display().to_string())?;
+    let document = file.with_extension("md");
+    fs::write(&document, page(results)).with_context(|| document.display().to_string())
+}
+
+fn page(results: &Results) -> String {
+    let Results {
+        machine, settings, ..
+    } = results;
+    let mut text = String::from(
+        "# What a packet costs\n\nIn the programs alone, without device and stack. Written by the command below; what every round gave is in [packet.json](packet.json).\n\n",
+    );
+    let _ = writeln!(text, "```\n{}\n```\n", results.command);
+    let _ = writeln!(
+        text,
+        "{}, commit {}, Linux {}, {} × {}. {} rounds; in each {} runs of a hot packet and {} fresh packets of each case.",
+        machine.date,
+        machine.commit,
+        machine.kernel,
+        machine.cpus,
+        machine.cpu,
+        settings.rounds,
+        settings.repeat,
+        settings.samples,
+    );
+    if let Some((low, high)) = range(&results.load_averages) {
+        let _ = writeln!(
+            text,
+            "Load average of the machine before each round: {low} to {high}; the first comes from before."
+        );
+    }
+    let walked: Vec<String> = results
+        .verified
+        .iter()
+        .filter_map(|(name, walked)| walked.map(|walked| format!("{walked} of `{name}`")))
+        .collect();
+    if !walked.is_empty() {
+        let _ = writeln!(
+            text,
+            "Instructions that the verifier walks: {}.",
+            walked.join(", ")
+        );
+    }
+    text += "\n";
+    text += &table(results);
+    text += "\n## How it is measured\n\n";
+    text += WHAT;
+    text
+}
+
+/// The table, one row for each case.
+pub fn table(results: &Results) -> String {
+    let mut text = String::from(
+        "| goal | packet | family | Services | ns | gate | goal | meets |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    for row in &results.rows {
+        let (Some(value), Some((low, high))) = (median(&row.nanoseconds), range(&row.nanoseconds))
+        else {
+            continue;
+        };
+        let [gate, goal] = row
+            .limits
+            .map(|limits| limits.map(|limit| format!("≤ {limit}")))
+            .unwrap_or_default();
+        let meets = match row.limits {
+            Some([_, goal]) if value <= goal => "goal",
+            Some([gate, _]) if value <= gate => "gate",
+            Some(_) => "**no**",
+            None => "",
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} ({}–{}) | {gate} | {goal} | {meets} |",
+            row.goal,
+            row.what,
+            row.family,
+            row.services,
+            short(value),
+            short(low),
+            short(high),
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_says_what_is_met() {
+        let row = |nanoseconds: &[f64]| Row {
+            goal: "P7",
+            what: "established",
+            family: "IPv4",
+            services: 1,
+            limits: Some([80.0, 35.0]),
+            nanoseconds: nanoseconds.to_vec(),
+        };
+        let results = Results {
+            command: String::new(),
+            machine: Machine {
+                cpu: String::new(),
+                cpus: 1,
+                kernel: String::new(),
+                date: String::new(),
+                commit: String::new(),
+            },
+            settings: Settings {
+                rounds: 3,
+                repeat: 1,
+                samples: 1,
+            },
+            load_averages: vec![0.5],
+            verified: vec![("from_workload", Some(7))],
+            rows: vec![row(&[90.0, 70.0, 75.0]), row(&[81.0]), row(&[20.0])],
+        };
+        let text = table(&results);
+        for line in [
+            "| P7 | established | IPv4 | 1 | 75.0 (70.0–90.0) | ≤ 80 | ≤ 35 | gate |",
+            "| 81.0 (81.0–81.0) | ≤ 80 | ≤ 35 | **no** |",
+            "| 20.0 (20.0–20.0) | ≤ 80 | ≤ 35 | goal |",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        assert!(page(&results).contains("walks: 7 of `from_workload`."));
+    }
+}
