@@ -11,7 +11,9 @@ mod kubernetes;
 mod leaving;
 mod permissions;
 mod privileges;
+mod service_cidrs;
 mod shop;
+
 mod udp;
 
 use std::time::Duration;
