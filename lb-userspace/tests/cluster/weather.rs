@@ -19,8 +19,9 @@ use crate::site::{PATIENCE, RECOVERY, Service, Site};
 const SERVICES: &str = "services";
 const SLICES: &str = "endpointslices";
 const NODES: &str = "nodes";
+const CIDRS: &str = "servicecidrs";
 /// The same as metrics have them.
-const KINDS: [&str; 3] = ["Service", "EndpointSlice", "Node"];
+const KINDS: [&str; 4] = ["Service", "EndpointSlice", "Node", "ServiceCIDR"];
 
 fn watches(resource: &str) -> Requests {
     Requests::of(resource).that(Verb::Watch)
@@ -33,8 +34,8 @@ fn lists(resource: &str) -> Requests {
 impl Site {
     /// Waits until the agent watches all that it watches.
     fn wait_until_watching(&self) -> Result<()> {
-        wait_until("three open watches", RECOVERY, || {
-            [SERVICES, SLICES, NODES]
+        wait_until("four open watches", RECOVERY, || {
+            [SERVICES, SLICES, NODES, CIDRS]
                 .iter()
                 .all(|kind| self.weather.open_watches(&watches(kind)) == 1)
         })
@@ -55,7 +56,7 @@ impl Site {
     }
 
     /// Waits until the metrics say of each kind that it is watched, or is not, and returns since when, in Unix time.
-    fn wait_until_told(&self, is_watched: bool) -> Result<[f64; 3]> {
+    fn wait_until_told(&self, is_watched: bool) -> Result<[f64; 4]> {
         let expected = f64::from(u8::from(is_watched));
         wait_until("the metrics to tell the watches", PATIENCE, || {
             KINDS.iter().all(|kind| {
@@ -63,7 +64,7 @@ impl Site {
                 self.agent.metric(&metric).ok() == Some(expected)
             })
         })?;
-        let mut since = [0.0; 3];
+        let mut since = [0.0; 4];
         for (since, kind) in since.iter_mut().zip(KINDS) {
             let metric = format!("lb_source_state_timestamp_seconds{{resource=\"{kind}\"}}");
             *since = self.agent.metric(&metric)?;

@@ -7,7 +7,7 @@ use cluster::ControlPlane;
 use cluster::weather::{Fault, Requests, Verb};
 use lab::wait_until;
 
-use super::{NODES, SERVICES, SLICES, watches};
+use super::{CIDRS, NODES, SERVICES, SLICES, watches};
 use crate::site::{PATIENCE, Site};
 
 #[test]
@@ -23,7 +23,7 @@ fn s_1_four_kinds_are_asked_for_with_their_selectors_and_nothing_else_but_events
             );
             let expected = match asked.resource.as_str() {
                 SERVICES => (None, Some("spec.clusterIP!=None")),
-                "servicecidrs" => (None, None),
+                CIDRS => (None, None),
                 SLICES => (Some("!service.kubernetes.io/headless"), None),
                 NODES => (None, Some(node.as_str())),
                 "events" if asked.verb == Verb::Create => continue,

@@ -22,13 +22,13 @@ fn check(refusal: Refusal, word: &str) -> Result<()> {
         let spell = site.weather.during(Requests::all(), Fault::Refuse(refusal));
         site.weather.cut();
         site.objects.lead(&moving, &[&pods[1]])?;
-        // Each of the three watches a few times.
-        wait_until("refused requests", RECOVERY, || spell.struck() >= 12)?;
+        // Each of the four watches a few times.
+        wait_until("refused requests", RECOVERY, || {
+            let errors = |kind| site.errors(kind, word).is_ok_and(|errors| errors >= 3.0);
+            spell.struck() >= 16 && KINDS.into_iter().all(errors)
+        })?;
         vigil.end()?.assert(&[], &[], &[]);
         site.wait_until_told(false)?;
-        for kind in KINDS {
-            assert!(site.errors(kind, word)? >= 3.0, "{kind}");
-        }
         site.assert_live();
 
         let vigil = site.vigil()?;
