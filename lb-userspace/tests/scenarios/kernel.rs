@@ -1,6 +1,7 @@
 //! What only maps in the kernel can show: pins of another shape, read-only opening, full maps, conntrack, counters.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use lb_common::addr::{Endpoint, Port, Protocol};
@@ -120,6 +121,49 @@ fn a_map_without_room_says_that_it_is_full() {
             error.to_string(),
             "map services has no room for service 5 (default/s5): Argument list too long (os error 7)"
         );
+    });
+}
+
+/// Whatever comes and goes meanwhile.
+#[test]
+fn every_row_that_stays_is_shown_once() {
+    const STAYING: u32 = 5_000;
+    let name = |i: u32| ServiceName::new("default", &format!("s{i}"), "", Protocol::Tcp).unwrap();
+    let put = |i: u32| Op::PutService(i, name(i).into());
+    with_private_bpffs(|dir| {
+        let limits = Limits {
+            services: 2 * STAYING,
+            ..SMALL
+        };
+        create_all(dir, &limits).unwrap();
+        let [mut writer, mut other] = [(), ()].map(|()| BpfMaps::open(dir, Access::Write).unwrap());
+        let rows: Vec<Op> = (0..STAYING).map(put).collect();
+        assert!(writer.apply(&rows).iter().all(Result::is_ok));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let passing = STAYING..STAYING + 100;
+                    let come: Vec<Op> = passing.clone().map(put).collect();
+                    let go: Vec<Op> = passing.map(Op::DeleteService).collect();
+                    for ops in [come, go] {
+                        assert!(other.apply(&ops).iter().all(Result::is_ok));
+                    }
+                }
+            });
+            for _ in 0..50 {
+                let mut shown: Vec<u32> = writer
+                    .services()
+                    .unwrap()
+                    .into_iter()
+                    .map(|(id, _)| id)
+                    .collect();
+                shown.retain(|id| *id < STAYING);
+                shown.sort_unstable();
+                assert!(shown.into_iter().eq(0..STAYING));
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
     });
 }
 

@@ -1,9 +1,11 @@
-//! Many rows of a hash map in one system call (`BPF_MAP_UPDATE_BATCH`, Linux 5.6), which aya does not offer. Knows no types:
-//! keys and values are octets.
+//! Many rows of a hash map in one system call (`BPF_MAP_UPDATE_BATCH` and `BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya does not
+//! offer. Knows no types: keys and values are octets.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+/// Command of bpf(2): read many entries.
+const MAP_LOOKUP_BATCH: libc::c_long = 24;
 /// Command of bpf(2): insert or replace many entries.
 const MAP_UPDATE_BATCH: libc::c_long = 26;
 /// `ENOTSUPP` of the kernel, which libc does not know: this type of map takes no batches.
@@ -16,7 +18,7 @@ struct BatchAttr {
     out_batch: u64,
     keys: u64,
     values: u64,
-    /// In: how many entries. Out: how many were written.
+    /// In: how many entries, or how many there is room for. Out: how many were written, or read.
     count: u32,
     map_fd: u32,
     elem_flags: u64,
@@ -69,5 +71,71 @@ pub unsafe fn update<K, V>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> Out
         // A call that fails before its first entry leaves the number as it was.
         _ if attributes.count >= asked => Outcome::Written(0),
         _ => Outcome::Written(attributes.count as usize),
+    }
+}
+
+/// How far a walk over a map has come: behind this bucket of the hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place(u32);
+
+/// What came of reading a batch.
+#[derive(Debug)]
+pub enum Batch {
+    /// So many entries were read, and there may be more behind the place.
+    More(usize, Place),
+    /// So many entries were read, and there are no more.
+    Last(usize),
+    /// A bucket has more entries than there is room for.
+    Narrow,
+    /// The kernel has no batches for this map.
+    Unsupported,
+}
+
+/// Reads the entries of whole buckets behind a place, or from the first one on, into `keys` and `values`. An entry stays in its bucket,
+/// so one that is there all the time is read once, whatever comes and goes meanwhile.
+///
+/// # Errors
+/// Those of the kernel, if it can't read the map.
+///
+/// # Safety
+/// `K` and `V` must be plain octets, of the sizes of the map's keys and values.
+pub unsafe fn lookup<K, V>(
+    map: BorrowedFd<'_>,
+    behind: Option<Place>,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<Batch> {
+    let room = keys.len().min(values.len()) as u32;
+    let mut next = 0_u32;
+    let mut attributes = BatchAttr {
+        in_batch: behind.as_ref().map_or(0, |place| &raw const place.0 as u64),
+        out_batch: &raw mut next as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: room,
+        map_fd: map.as_raw_fd() as u32,
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel writes at most `count` keys and values, for which there is room, as they have the map's sizes by the
+    // caller's promise; it reads and writes the places, which live as long as the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            MAP_LOOKUP_BATCH,
+            &raw mut attributes,
+            size_of::<BatchAttr>(),
+        )
+    };
+    let count = attributes.count.min(room) as usize;
+    if result == 0 {
+        return Ok(Batch::More(count, Place(next)));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => Ok(Batch::Last(count)),
+        Some(libc::ENOSPC) => Ok(Batch::Narrow),
+        Some(libc::EINVAL | libc::E2BIG | ENOTSUPP) => Ok(Batch::Unsupported),
+        _ => Err(error),
     }
 }

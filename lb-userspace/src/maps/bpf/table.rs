@@ -9,10 +9,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use aya::maps::{HashMap, MapData};
 use bytemuck::Pod;
 
-use super::batch;
+use super::batch::{self, Batch};
 use super::error;
 use super::wire::Wire;
 use crate::maps::{MapError, Walk};
+
+/// Rows that are read in one system call, if no bucket has more.
+const BATCH: usize = 1_024;
 
 /// A hash or LRU hash map of our types.
 pub struct Table<K, V> {
@@ -60,12 +63,47 @@ impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
 
     /// Shows rows to `visit`, each key once, of a map that the data plane writes meanwhile.
     pub fn walk(&self, visit: &mut dyn FnMut(K, V)) -> Result<Walk, MapError> {
+        let read_in_batches = self
+            .each_in_batches(visit)
+            .map_err(|e| MapError::write(self.name, "read", "the next rows".to_owned(), e))?;
+        if read_in_batches {
+            return Ok(Walk::Complete);
+        }
         let rows = self
             .map
             .iter()
             .map(|row| row.map(|(Wire(key), Wire(value))| (key, value)));
         walk(rows, self.max_entries, visit)
             .map_err(|e| error::write(self.name, "read", "the next row".to_owned(), e))
+    }
+
+    /// Shows every row, many to a system call; false if the kernel has no batches for this map, before the first row.
+    fn each_in_batches(&self, visit: &mut dyn FnMut(K, V)) -> io::Result<bool> {
+        let mut keys = vec![K::zeroed(); BATCH.min(self.max_entries as usize)];
+        let mut values = vec![V::zeroed(); keys.len()];
+        let mut place = None;
+        loop {
+            // SAFETY: both are plain octets, and the sizes of an opened map were compared with theirs.
+            let batch = unsafe { batch::lookup(self.fd.as_fd(), place, &mut keys, &mut values) }?;
+            let (count, next) = match batch {
+                Batch::More(count, next) => (count, Some(next)),
+                Batch::Last(count) => (count, None),
+                Batch::Narrow => {
+                    let wider = 2 * keys.len();
+                    keys.resize(wider, K::zeroed());
+                    values.resize(wider, V::zeroed());
+                    continue;
+                }
+                Batch::Unsupported => return Ok(false),
+            };
+            for (key, value) in keys.iter().zip(&values).take(count) {
+                visit(*key, *value);
+            }
+            if next.is_none() {
+                return Ok(true);
+            }
+            place = next;
+        }
     }
 
     /// Inserts or replaces a row; `text` is the key in words.
