@@ -151,6 +151,18 @@ map_type! {
     }
 }
 
+/// Seconds after which a UDP flow without packets is forgotten: what the kernel grants a stream
+/// (`nf_conntrack_udp_timeout_stream`, 120).
+pub(crate) const UDP_IDLE_SECONDS: u32 = 120;
+/// Seconds after which a TCP connection or an SCTP association that was never answered no longer counts as live
+/// (`nf_conntrack_tcp_timeout_syn_sent`, 120). SCTP waits for a minute at most before it tries again (RFC 9260 section 16).
+const OPENING_SECONDS: u32 = 120;
+/// Seconds after which an established SCTP association without packets no longer keeps its tuple from others
+/// (`nf_conntrack_sctp_timeout_established`, 210). A live one sends a heartbeat every half minute (RFC 9260 section 16).
+const SCTP_ESTABLISHED_SECONDS: u32 = 210;
+/// Seconds after which an established TCP connection without packets no longer keeps its tuple from others (S-53).
+const TCP_ESTABLISHED_SECONDS: u32 = 24 * 3600;
+
 /// The backend that a flow was given to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chosen<A> {
@@ -309,6 +321,17 @@ impl<A: Address> Flow<A> {
     #[inline(always)]
     pub fn last_seen(&self) -> u32 {
         self.last_seen
+    }
+
+    /// Seconds without packets after which the flow is nobody's.
+    #[inline(always)]
+    pub fn longest_silence(&self) -> u32 {
+        match self.protocol() {
+            Protocol::Udp => UDP_IDLE_SECONDS,
+            _ if !self.state().has(FlowState::REPLIED) => OPENING_SECONDS,
+            Protocol::Tcp => TCP_ESTABLISHED_SECONDS,
+            Protocol::Sctp => SCTP_ESTABLISHED_SECONDS,
+        }
     }
 
     /// Id of the backend that the flow had before this one and that never answered; 0 if there was none.

@@ -23,10 +23,10 @@ pub use fragments::not_held;
 pub use related::related;
 pub use reply::to_workload;
 
-use crate::addr::{Address, Endpoint, Port, Protocol};
+use crate::addr::{Address, Endpoint, Port};
 use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::Backend;
-use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable};
+use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable, UDP_IDLE_SECONDS};
 use crate::fragments::{Fragments, FragmentsKey, HeldKey};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::packet::{Parse, TcpFlags};
@@ -270,28 +270,10 @@ pub trait Dataplane {
     fn secret(&self) -> u64;
 }
 
-/// Seconds after which a UDP flow without packets is forgotten: what the kernel grants a stream
-/// (`nf_conntrack_udp_timeout_stream`, 120).
-const UDP_IDLE_SECONDS: u32 = 120;
-/// Seconds after which a TCP connection or an SCTP association that was never answered no longer counts as live
-/// (`nf_conntrack_tcp_timeout_syn_sent`, 120). SCTP waits for a minute at most before it tries again (RFC 9260 section 16).
-const OPENING_SECONDS: u32 = 120;
-/// Seconds after which an established SCTP association without packets no longer keeps its tuple from others
-/// (`nf_conntrack_sctp_timeout_established`, 210). A live one sends a heartbeat every half minute (RFC 9260 section 16).
-const SCTP_ESTABLISHED_SECONDS: u32 = 210;
-/// Seconds after which an established TCP connection without packets no longer keeps its tuple from others (S-53).
-const TCP_ESTABLISHED_SECONDS: u32 = 24 * 3600;
-
 /// Whether a flow has been without packets for longer than its kind may be. It is then nobody's.
 #[inline(always)]
 fn is_idle<D: Dataplane>(dp: &D, flow: &Flow<D::Address>, now: u32) -> bool {
-    let limit = match flow.protocol() {
-        Protocol::Udp => UDP_IDLE_SECONDS,
-        _ if !flow.state().has(FlowState::REPLIED) => OPENING_SECONDS,
-        Protocol::Tcp => TCP_ESTABLISHED_SECONDS,
-        Protocol::Sctp => SCTP_ESTABLISHED_SECONDS,
-    };
-    is_older(dp, flow.last_seen(), limit, now)
+    is_older(dp, flow.last_seen(), flow.longest_silence(), now)
 }
 
 /// Whether more than so many seconds have passed since a tick.

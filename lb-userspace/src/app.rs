@@ -7,6 +7,7 @@ mod memory;
 mod origin;
 mod problems;
 mod report;
+mod room;
 mod sockets;
 
 use std::collections::BTreeSet;
@@ -133,6 +134,7 @@ pub async fn run(config: Config) -> Result<()> {
 
     let observed = Arc::new(origin.observed());
     let health = Arc::new(Health::new(observed.clone()));
+    let mut room = std::pin::pin!(room::watch(maps_folder.clone(), events.clone()));
     let data_plane = DataPlane::new(
         Some(maps_folder),
         attached.clone(),
@@ -195,6 +197,7 @@ pub async fn run(config: Config) -> Result<()> {
                 carried_over = true;
             }
             () = &mut redirect, if serving => {}
+            () = &mut room => {}
             Ok(()) = redirected.changed() => {
                 let state = redirected.borrow_and_update().state;
                 note(&mut stage.reconciler, |config| config.redirect = state as u32);

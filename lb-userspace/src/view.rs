@@ -18,4 +18,6 @@ pub use backends::{BackendView, Backends, backends};
 pub use dump::dump;
 pub use flows::{Clock, FlowView, Flows, conntrack};
 pub use services::{ServiceView, Services, services};
-pub use status::{CounterView, FillView, Status, displaced, status};
+pub use status::{
+    CounterView, FillView, Status, connections, displaced, is_nearly_full, most_entries, status,
+};

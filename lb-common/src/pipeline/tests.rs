@@ -18,6 +18,7 @@ mod unallocated;
 mod verdicts;
 
 use super::*;
+use crate::addr::Protocol;
 use crate::frontend::SlotRange;
 use crate::testing::strategies::Family;
 use crate::testing::{Frame, Ip, L4, MemoryDataplane};

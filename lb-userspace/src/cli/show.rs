@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::address::Listen;
 use super::watches::{self, WithWatches};
-use crate::datapath::{self, PinPaths, Ticks};
+use crate::datapath::{self, PinPaths};
 use crate::maps::Walk;
 use crate::maps::bpf::{Access, BpfMaps};
 use crate::view;
@@ -56,7 +56,7 @@ pub(super) fn status(bpffs: &Path, args: StatusArgs) -> Result<()> {
     let agent_running = datapath::is_held(&paths).context("cannot tell whether an agent runs")?;
     let programs = datapath::attached_hooks(&paths)
         .context("cannot tell which programs of sockets are attached")?;
-    let status = view::status(&maps, devices, agent_running)?;
+    let status = view::status(&maps, devices, agent_running, clock()?)?;
     let address = args.metrics_bind_address.0.filter(|_| agent_running);
     let view = WithWatches {
         status: status.with_socket_programs(programs),
@@ -74,13 +74,7 @@ pub(super) fn backends(bpffs: &Path, output: Output) -> Result<()> {
 }
 
 pub(super) fn conntrack(bpffs: &Path, output: Output) -> Result<()> {
-    let ticks = Ticks::of_kernel().context("cannot learn the kernel's tick")?;
-    let now = ticks.now().context("cannot read the kernel's clock")?;
-    let clock = view::Clock {
-        now,
-        ticks_per_second: ticks.per_second(),
-    };
-    let flows = view::conntrack(&open(bpffs)?, clock)?;
+    let flows = view::conntrack(&open(bpffs)?, clock()?)?;
     print(&flows, output)?;
     if flows.walk == Walk::Incomplete {
         eprintln!("lb: flows come and go too fast to be read whole; some are missing above");
@@ -90,6 +84,10 @@ pub(super) fn conntrack(bpffs: &Path, output: Output) -> Result<()> {
 
 pub(super) fn cleanup(bpffs: &Path, output: Output) -> Result<()> {
     print(&datapath::cleanup(&PinPaths::new(bpffs))?, output)
+}
+
+fn clock() -> Result<view::Clock> {
+    view::Clock::now().context("cannot read the kernel's clock")
 }
 
 fn open(bpffs: &Path) -> Result<BpfMaps> {

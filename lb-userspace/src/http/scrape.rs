@@ -1,10 +1,12 @@
 //! What is read when somebody scrapes, rather than kept up to date: the maps, the devices and the watches. Reads only.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::devices::{DeviceState, FollowerStatus};
@@ -12,7 +14,7 @@ use crate::maps::bpf::{Access, BpfMaps};
 use crate::maps::{MapError, Maps};
 use crate::redirect;
 use crate::source::Observed;
-use crate::view::{self, FillView};
+use crate::view::{self, Clock, FillView};
 
 /// How long a count of the maps' entries is good for: all of conntrack is read for it.
 const FILL_LASTS: Duration = Duration::from_secs(30);
@@ -33,6 +35,17 @@ impl fmt::Debug for DataPlane {
             .field("maps", &self.maps)
             .finish_non_exhaustive()
     }
+}
+
+/// What is in the maps can't be told.
+#[derive(Debug, Error)]
+pub(super) enum ReadError {
+    /// A map.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The clock that flows are stamped by.
+    #[error("the kernel's clock can't be read: {0}")]
+    Clock(io::Error),
 }
 
 /// How many workload devices have their programs, wait for them, or are without for now.
@@ -61,7 +74,7 @@ impl DataPlane {
     }
 
     /// The counters by the number of their reason, and how full the maps are.
-    pub(super) fn read_maps(&self) -> Result<(Vec<u64>, Vec<FillView>), MapError> {
+    pub(super) fn read_maps(&self) -> Result<(Vec<u64>, Vec<FillView>), ReadError> {
         let Some(folder) = &self.maps else {
             return Ok((Vec::new(), Vec::new()));
         };
@@ -70,7 +83,11 @@ impl DataPlane {
         let mut fill = self.fill.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = match fill.take() {
             Some((at, fill)) if at.elapsed() < FILL_LASTS => (at, fill),
-            _ => (Instant::now(), view::status(&maps, Vec::new(), true)?.maps),
+            _ => {
+                let clock = Clock::now().map_err(ReadError::Clock)?;
+                let status = view::status(&maps, Vec::new(), true, clock)?;
+                (Instant::now(), status.maps)
+            }
         };
         let (_, fill) = fill.insert(fresh);
         let mut fill = fill.clone();

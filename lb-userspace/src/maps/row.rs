@@ -235,6 +235,8 @@ pub struct FlowRow {
     pub service_id: u32,
     /// Tick of the data plane's clock (jiffies) of the last stamp.
     pub last_seen: u32,
+    /// Seconds without packets after which the flow is nobody's.
+    pub longest_silence: u32,
 }
 
 impl FlowRow {
@@ -264,6 +266,7 @@ impl FlowRow {
             epoch: flow.epoch(),
             service_id: flow.service_id(),
             last_seen: flow.last_seen(),
+            longest_silence: flow.longest_silence(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 
 use lb_common::conntrack::Direction;
@@ -9,7 +10,8 @@ use serde::Serialize;
 
 use super::columns;
 use super::names::Names;
-use crate::maps::{MapError, Maps, Walk};
+use crate::datapath::Ticks;
+use crate::maps::{FlowRow, MapError, Maps, Walk};
 
 /// The data plane's clock at the time of a view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +23,23 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The kernel's clock now.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn now() -> io::Result<Self> {
+        let ticks = Ticks::of_kernel()?;
+        Ok(Self {
+            now: ticks.now()?,
+            ticks_per_second: ticks.per_second(),
+        })
+    }
+
+    /// Whether a flow is anybody's still.
+    pub fn is_in_use(&self, flow: &FlowRow) -> bool {
+        self.seconds_since(flow.last_seen) <= flow.longest_silence
+    }
+
     /// Whole seconds since a tick; 0 for one that lies ahead, as one stamped meanwhile may.
     fn seconds_since(&self, tick: u32) -> u32 {
         match self.now.wrapping_sub(tick) {

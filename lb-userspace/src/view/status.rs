@@ -14,6 +14,7 @@ use lb_common::vip_filter;
 use serde::Serialize;
 
 use super::columns;
+use super::flows::Clock;
 use crate::datapath::{AttachPoint, AttachedHooks, Holder};
 use crate::maps::{MapError, Maps};
 use crate::model::Family;
@@ -63,11 +64,12 @@ pub struct SocketsView {
 pub struct FillView {
     /// Name of the map.
     pub map: &'static str,
-    /// Entries in use; of conntrack those that were seen, which are fewer where flows come and go very fast.
+    /// Entries in use; of flows those that were seen, which are fewer where these come and go very fast. Entries of conntrack whose flow
+    /// was silent for too long to be anybody's are not in use.
     pub used: u64,
     /// Entries that there is room for.
     pub max: u64,
-    /// 80 % or more are in use, and what does not fit will be refused.
+    /// 80 % or more are in use, and what does not fit will be refused, or cost a connection that is in use.
     pub nearly_full: bool,
     /// A full map forgets what was unused for longest and refuses nothing, so it may well be full.
     pub forgets_unused: bool,
@@ -86,11 +88,12 @@ pub struct CounterView {
     pub packets: u64,
 }
 
-/// Reads the maps, conntrack whole. What is on devices and cgroups and whether an agent runs the maps do not tell.
+/// Reads the maps, the tables of flows whole. What is on devices and cgroups and whether an agent runs the maps do not tell.
 pub fn status(
     maps: &dyn Maps,
     devices: Vec<AttachPoint>,
     agent_running: bool,
+    clock: Clock,
 ) -> Result<Status, MapError> {
     let config = maps.config()?;
     let counters = maps.counters()?;
@@ -108,7 +111,7 @@ pub fn status(
             RedirectState::On if !agent_running => "off: no agent runs",
             state => state.name(),
         },
-        maps: fill(maps)?,
+        maps: fill(maps, clock)?,
         devices,
         counters: named
             .filter(|(_, packets)| *packets > 0)
@@ -143,7 +146,7 @@ fn sockets(state: SocketLb) -> SocketsView {
     }
 }
 
-fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
+fn fill(maps: &dyn Maps, clock: Clock) -> Result<Vec<FillView>, MapError> {
     let limits = maps.limits();
     let mut frontends = [0_u64; 2];
     let mut slots: HashMap<u32, u32> = HashMap::new();
@@ -162,9 +165,7 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
     for (_, row) in maps.backends()? {
         backends[Family::of(&row.socket().ip()) as usize] += 1;
     }
-    let mut flows = [0_u64; 2];
-    // What an incomplete walk has seen is near enough to tell how full the map is.
-    let _ = maps.conntrack(&mut |flow| flows[Family::of(&flow.client.ip()) as usize] += 1)?;
+    let flows = connections(maps, clock)?;
     let mut others = [0_u64; 2];
     let _ = maps.transient(&mut |flow| others[Family::of(&flow.client.ip()) as usize] += 1)?;
     let mut clients = [0_u64; 2];
@@ -289,13 +290,49 @@ fn fill(maps: &dyn Maps) -> Result<Vec<FillView>, MapError> {
             map,
             used,
             max: u64::from(max),
-            nearly_full: !forgets_unused && used * 5 >= u64::from(max) * 4,
+            nearly_full: (!forgets_unused || Lru::Conntrack.names().contains(&map))
+                && is_nearly_full(used, max),
             forgets_unused,
             displaced: displaced.get(map).copied(),
             flag,
         }
     };
     Ok(rows.into_iter().map(view).collect())
+}
+
+/// How many entries of conntrack are in use, by family.
+pub fn connections(maps: &dyn Maps, clock: Clock) -> Result<[u64; 2], MapError> {
+    let mut used = [0_u64; 2];
+    // What an incomplete walk has seen is near enough to tell how full the map is.
+    let _ = maps.conntrack(&mut |flow| {
+        used[Family::of(&flow.client.ip()) as usize] += u64::from(clock.is_in_use(&flow));
+    })?;
+    Ok(used)
+}
+
+/// How many entries the maps of a kind can have, by family: what was made, less what was removed and what did not fit.
+pub fn most_entries(maps: &dyn Maps, lru: Lru) -> Result<[u64; 2], MapError> {
+    let (counts, displaced) = (maps.lru_entries()?, displaced(maps)?);
+    let mut most = [4, 16].map(|octets| {
+        let [made, removed] = made_and_removed(&counts, octets, lru);
+        made.saturating_sub(removed)
+    });
+    for (most, name) in most.iter_mut().zip(lru.names()) {
+        *most -= displaced.get(name).copied().unwrap_or(0);
+    }
+    Ok(most)
+}
+
+fn made_and_removed(counts: &[u64], octets: usize, lru: Lru) -> [u64; 2] {
+    [Change::Made, Change::Removed].map(|change| {
+        let index = entries::index(octets, lru, change) as usize;
+        counts.get(index).copied().unwrap_or(0)
+    })
+}
+
+/// Whether 80 % are in use.
+pub fn is_nearly_full(used: u64, max: u32) -> bool {
+    used * 5 >= u64::from(max) * 4
 }
 
 /// How many entries had to go for others, at least, of each map that this is counted of. Reads no entry.
@@ -309,10 +346,7 @@ pub fn displaced(maps: &dyn Maps) -> Result<BTreeMap<&'static str, u64>, MapErro
             Lru::Affinity => limits.affinity,
         };
         for (octets, name) in [4, 16].into_iter().zip(lru.names()) {
-            let [made, removed] = [Change::Made, Change::Removed].map(|change| {
-                let index = entries::index(octets, lru, change) as usize;
-                counts.get(index).copied().unwrap_or(0)
-            });
+            let [made, removed] = made_and_removed(&counts, octets, lru);
             displaced.insert(name, entries::displaced(made, removed, room));
         }
     }
@@ -375,6 +409,9 @@ impl fmt::Display for Status {
         writeln!(f)?;
         let rows = self.maps.iter().map(|fill| {
             let remark = match (fill.nearly_full, fill.flag) {
+                (true, Some(flag)) if fill.forgets_unused => {
+                    format!("nearly full, then forgets connections: raise {flag}")
+                }
                 (true, Some(flag)) => format!("nearly full: raise {flag}"),
                 (true, None) => "nearly full".to_owned(),
                 (false, _) if fill.displaced > Some(0) => {

@@ -13,6 +13,12 @@ use crate::maps::memory::Memory;
 use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, Maps, Op};
 use crate::model::Cidr;
 
+/// The flows of the example were last seen five seconds ago.
+const CLOCK: Clock = Clock {
+    now: 1_000,
+    ticks_per_second: 100,
+};
+
 #[test]
 fn services_are_shown_one_frontend_a_line() {
     assert_eq!(
@@ -100,7 +106,7 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
         let range: Cidr = range.parse().unwrap();
         maps.apply(&[Op::PutServiceCidrs(range.family(), vec![range])]);
     }
-    let status = status(&maps, devices, true)
+    let status = status(&maps, devices, true, CLOCK)
         .unwrap()
         .with_socket_programs(AttachedHooks { attached: 8, of: 8 });
     assert_eq!(
@@ -119,7 +125,7 @@ frontends_v6        0        5
 slots               5      100
 backends_v4         3       10
 backends_v6         0       10
-conntrack_v4      100      100  full: forgets the longest unused
+conntrack_v4      100      100  nearly full, then forgets connections: raise --max-conntrack
 conntrack_v6        0      100
 transient_v4        1       50  forgot the longest unused, 7 so far
 transient_v6        0       50
@@ -145,31 +151,32 @@ unknown-port        1
 }
 
 #[test]
-fn full_conntrack_is_no_reason_to_warn() {
-    let mut maps = example();
-    let flow = maps.conntrack[0];
-    maps.conntrack.resize(100, flow);
-    let json = serde_json::to_value(status(&maps, Vec::new(), true).unwrap()).unwrap();
-    let row = |map| {
-        let maps = json["maps"].as_array().unwrap();
-        maps.iter().find(|row| row["map"] == map).unwrap().clone()
+fn connections_in_use_are_a_reason_to_warn_and_those_that_are_nobodys_are_not() {
+    let row = |conntrack: &[FlowRow], transient: &[FlowRow], map: &str| {
+        let mut maps = example();
+        maps.conntrack = conntrack.to_vec();
+        maps.transient = transient.to_vec();
+        let status = status(&maps, Vec::new(), true, CLOCK).unwrap();
+        let row = status.maps.into_iter().find(|row| row.map == map).unwrap();
+        (row.used, row.nearly_full)
     };
-    let conntrack = row("conntrack_v4");
-    assert_eq!(
-        (
-            &conntrack["used"],
-            &conntrack["nearly_full"],
-            &conntrack["forgets_unused"]
-        ),
-        (&100.into(), &false.into(), &true.into())
-    );
-    assert_eq!(row("frontends_v4")["nearly_full"], true);
+    let used = example().conntrack[0];
+    let silent = FlowRow {
+        longest_silence: 4,
+        ..used
+    };
+    assert_eq!(row(&[used; 79], &[], "conntrack_v4"), (79, false));
+    assert_eq!(row(&[used; 80], &[], "conntrack_v4"), (80, true));
+    assert_eq!(row(&[silent; 100], &[], "conntrack_v4"), (0, false));
+    // Whatever comes along is there, and nothing else is to be expected.
+    assert_eq!(row(&[], &[used; 50], "transient_v4"), (50, false));
+    assert_eq!(row(&[], &[], "frontends_v4"), (4, true));
 }
 
 #[test]
 fn status_tells_an_agent_that_runs_from_one_that_does_not() {
     let check = |maps: &Memory, running, words: &str| {
-        let status = status(maps, Vec::new(), running).unwrap();
+        let status = status(maps, Vec::new(), running, CLOCK).unwrap();
         let text = status.to_string();
         let line = text.lines().find_map(|line| line.strip_prefix("agent"));
         assert_eq!(line.unwrap().trim_start(), words);
@@ -193,7 +200,7 @@ fn status_tells_an_agent_that_runs_from_one_that_does_not() {
 
 #[test]
 fn a_data_plane_that_no_agent_has_written_says_so() {
-    let text = status(&Memory::new(Limits::default()), Vec::new(), false)
+    let text = status(&Memory::new(Limits::default()), Vec::new(), false, CLOCK)
         .unwrap()
         .to_string();
     assert!(text.contains("never written yet"), "{text}");
@@ -331,6 +338,7 @@ fn example() -> Memory {
         epoch: 11,
         service_id,
         last_seen,
+        longest_silence: 86_400,
     };
     maps.conntrack = vec![
         flow("10.2.0.1:40000", Direction::FromClient, 1, 500),

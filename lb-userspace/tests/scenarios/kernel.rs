@@ -239,7 +239,7 @@ fn flows_are_shown_once_and_counters_are_summed_over_the_cpus() {
             "PROTOCOL  CLIENT          FRONTEND      BACKEND      STATE        IDLE  SERVICE\n\
              TCP       10.2.0.9:40000  10.96.0.1:80  10.1.0.1:80  established  3s    default/web/TCP\n"
         );
-        let status = view::status(maps, Vec::new(), false).unwrap();
+        let status = view::status(maps, Vec::new(), false, clock).unwrap();
         let counted: Vec<_> = status
             .counters
             .iter()

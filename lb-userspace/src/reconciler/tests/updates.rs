@@ -190,6 +190,7 @@ pub fn flow(frontend: &str, epoch: u32) -> crate::maps::FlowRow {
         epoch,
         service_id: 1,
         last_seen: 0,
+        longest_silence: 86_400,
     }
 }
 
