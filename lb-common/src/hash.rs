@@ -1,4 +1,4 @@
-//! The hash that selects a slot.
+//! The hashes that select a slot and a source port.
 
 use crate::addr::{Address, Endpoint};
 
@@ -21,6 +21,15 @@ pub fn slot_hash<A: Address>(secret: u64, client: &Endpoint<A>, service_id: u32)
     let start =
         mix(client.address.fold() ^ secret.rotate_left(17) ^ ((service_id as u64) << 40)) as u32;
     start.wrapping_add(client.port.get().rotate_right(1) as u32)
+}
+
+/// The number whose parts are the source ports to try for a client that speaks to a frontend.
+#[inline(always)]
+pub fn port_hash<A: Address>(secret: u64, client: &Endpoint<A>, frontend: &Endpoint<A>) -> u64 {
+    let ports = ((client.port.get() as u64) << 16) | frontend.port.get() as u64;
+    mix(mix(client.address.fold() ^ secret.rotate_left(17))
+        ^ frontend.address.fold()
+        ^ (ports << 32))
 }
 
 /// The number that, modulo the length of a selection table, is the slot of a socket's datagrams. A socket has no port yet

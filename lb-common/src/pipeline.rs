@@ -9,6 +9,7 @@ mod affinity;
 pub mod deliver;
 mod echo;
 mod failover;
+mod first;
 mod forward;
 mod fragments;
 mod hairpin;
@@ -16,6 +17,7 @@ mod related;
 mod reply;
 mod select;
 pub mod socket;
+mod source_port;
 mod unallocated;
 
 pub use forward::from_workload;
@@ -138,6 +140,8 @@ impl<A: Address> Verdict<A> {
 pub struct Room<A> {
     /// What a flow is looked for by.
     key: ConntrackKey<A>,
+    /// The packet that begins a flow.
+    first: first::First,
     /// The client of the flow that begins.
     client: affinity::Client<A>,
     /// A flow that was found.
@@ -148,6 +152,8 @@ pub struct Room<A> {
     new: Flow<A>,
     /// Whether the flow that was found has to go for the one that begins: 0 or 1.
     displaces: u32,
+    /// The source ports that it may get.
+    candidates: source_port::Candidates,
     /// The other flow of a hairpin.
     mirrored: Flow<A>,
     /// What it is looked for by.
@@ -175,11 +181,13 @@ impl<A: Address> Room<A> {
     pub fn new() -> Self {
         Self {
             key: ConntrackKey::empty(),
+            first: first::First::NONE,
             client: affinity::Client::empty(),
             known: Flow::empty(),
             unanswered: failover::Unanswered::NONE,
             new: Flow::empty(),
             displaces: 0,
+            candidates: source_port::Candidates::NONE,
             mirrored: Flow::empty(),
             other_key: ConntrackKey::empty(),
             fragments_key: FragmentsKey::empty(),

@@ -53,7 +53,8 @@ reasons! {
     BackendMissing = 12, "backend-missing";
     /// Dropped: the flow table took no new flow.
     FlowTableFull = 13, "flow-table-full";
-    /// Dropped: every backend tried already answers the same client port through another frontend.
+    /// Dropped: every backend tried already answers the same client port through another frontend, and no other source port that
+    /// was tried is free.
     TupleClash = 14, "tuple-clash";
     /// Dropped: the kernel refused to change the packet.
     RewriteFailed = 15, "rewrite-failed";
@@ -86,8 +87,8 @@ reasons! {
     Unallocated = 28, "unallocated";
     /// Failed: a process turned to such an address.
     SocketUnallocated = 29, "socket-unallocated";
-    /// Delivered: straight into a pod of this node. This and those below say how a packet went on, beside what else was counted
-    /// for it.
+    /// Delivered: straight into a pod of this node. This and those up to [`Reason::StackNoDevice`] say how a packet went on,
+    /// beside what else was counted for it.
     Delivered = 30, "delivered";
     /// Left to the host's stack: it goes back into the device that it came from.
     StackHairpin = 31, "stack-hairpin";
@@ -105,6 +106,9 @@ reasons! {
     StackNoDevice = 37, "stack-no-device";
     /// Dropped: an SCTP packet whose port changes is in fragments, so that its checksum can't follow.
     SctpChecksum = 38, "sctp-checksum";
+    /// Rewritten: first packet of a flow, whose client's port already speaks to its backend through another frontend; it got another
+    /// source port.
+    SourcePort = 39, "source-port";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

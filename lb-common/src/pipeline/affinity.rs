@@ -3,12 +3,11 @@
 //! Only what opens a connection counts: its age decides and it is remembered, so that the time runs from the client's last
 //! new connection, not from its last packet (S-26).
 
-use super::select::{First, chosen, take_tuple};
+use super::select::{chosen, take_tuple};
 use super::{Dataplane, Room, age};
 use crate::addr::Address;
 use crate::affinity::{Affinity, AffinityKey};
 use crate::frontend::Frontend;
-use crate::packet::TcpFlags;
 
 /// A client, and the backend that it stays with. Part of [`Room`]: what is read back from memory is nothing that the
 /// verifier has to follow on every way through the selection.
@@ -48,18 +47,19 @@ impl<A: Address> Client<A> {
     /// Whether the new flow still needs a backend.
     #[inline(always)]
     pub(super) fn is_free(&self) -> bool {
-        self.stayed != DONE
+        self.stayed == FREE
+    }
+
+    /// Whether the new flow has its backend, and needs another source port there.
+    #[inline(always)]
+    pub(super) fn clashes(&self) -> bool {
+        self.stayed == CLASH
     }
 }
 
 /// Gives `room.new` to the backend that its client had last, where the frontend wants so and the backend is still to be had.
 #[inline(always)]
-pub(super) fn stay<D: Dataplane>(
-    dp: &D,
-    frontend: &Frontend,
-    first: &First,
-    room: &mut Room<D::Address>,
-) {
+pub(super) fn stay<D: Dataplane>(dp: &D, frontend: &Frontend, room: &mut Room<D::Address>) {
     let client = &mut room.client;
     client.seconds = frontend.affinity_seconds();
     client.list = frontend.list() as u32;
@@ -68,7 +68,7 @@ pub(super) fn stay<D: Dataplane>(
         client
             .key
             .set(room.new.client().address, frontend.service_id());
-        let stayed = give(dp, first, room);
+        let stayed = give(dp, room);
         room.client.stayed = stayed;
     }
 }
@@ -80,13 +80,13 @@ pub(super) fn stay<D: Dataplane>(
 ///
 /// A function of its own, for its stack frame.
 #[inline(never)]
-fn give<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> u32 {
+fn give<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) -> u32 {
     let client = &mut room.client;
     let Some(last) = dp.affinity(&client.key) else {
         return FREE;
     };
     let limit = client.seconds.wrapping_mul(dp.ticks_per_second());
-    if opens(first) && age(dp, last.last, first.now) >= limit {
+    if room.first.opens() && age(dp, last.last, room.first.now) >= limit {
         return FREE;
     }
     let Some(backend) = dp.backend(last.backend_id) else {
@@ -101,30 +101,18 @@ fn give<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> u32
     }
     client.last = last;
     room.new.give_to(&chosen(last.backend_id, &backend));
-    if take_tuple(dp, first.now, room) {
-        DONE
-    } else {
-        CLASH
-    }
+    if take_tuple(dp, room) { DONE } else { CLASH }
 }
 
-/// Remembers to which backend `room.new` was given, where the frontend wants so. A connection that only its port kept from the client's backend does not
-/// move the client.
+/// Remembers to which backend `room.new` was given, where the frontend wants so.
 #[inline(always)]
-pub(super) fn remember<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) {
+pub(super) fn remember<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) {
     let client = &mut room.client;
-    if client.seconds == 0 || !opens(first) {
+    if client.seconds == 0 || !room.first.opens() {
         return;
     }
-    if client.stayed != CLASH {
-        client.last.backend_id = room.new.backend_id();
-        client.last.epoch = room.new.epoch();
-    }
-    client.last.last = first.now;
+    client.last.backend_id = room.new.backend_id();
+    client.last.epoch = room.new.epoch();
+    client.last.last = room.first.now;
     dp.set_affinity(&client.key, &client.last);
-}
-
-#[inline(always)]
-fn opens(first: &First) -> bool {
-    first.flags.is_none_or(TcpFlags::opens)
 }

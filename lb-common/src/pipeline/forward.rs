@@ -1,9 +1,9 @@
 //! Packets from a pod: to a Service, or to anything else.
 
-use super::select::{self, First};
+use super::first::First;
 use super::{
     Dataplane, Room, UNALLOCATED, Verdict, assurance, echo, ending, failover, forget_known,
-    fragments, is_idle, record, unallocated, vip_flags,
+    fragments, is_idle, record, select, unallocated, vip_flags,
 };
 use crate::addr::{Address, Protocol};
 use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
@@ -60,7 +60,7 @@ fn balance<D: Dataplane>(
     room: &mut Room<D::Address>,
 ) -> Verdict<D::Address> {
     let now = dp.now();
-    let mut reason = Reason::NewFlow;
+    let mut is_reselected = false;
     failover::none(room);
     if dp.flows().find(&room.key, &mut room.known) {
         match standing(dp, &room.known, flags, now) {
@@ -70,12 +70,14 @@ fn balance<D: Dataplane>(
                 record(dp, &mut room.known, seen, now);
                 return Verdict::rewrite(towards_backend(&room.known), Reason::Forward);
             }
-            Standing::Renew(why) => reason = why,
+            Standing::New => {}
+            Standing::Reselect => is_reselected = true,
             Standing::Move => failover::note(dp, room),
         }
         forget_known(dp, room);
     }
-    let reason = select::backend(dp, &First { flags, reason, now }, room);
+    room.first = First::new(flags, is_reselected, now);
+    let reason = select::backend(dp, room);
     select::verdict(reason, &room.new)
 }
 
@@ -93,8 +95,10 @@ pub(super) fn towards_backend<A: Address>(flow: &Flow<A>) -> Rewrite<A> {
 enum Standing {
     /// With its backend.
     Keep,
-    /// With a backend selected anew.
-    Renew(Reason),
+    /// It is over, and another one begins.
+    New,
+    /// With a backend selected anew, for its own is gone.
+    Reselect,
     /// With a backend other than those that never answered.
     Move,
 }
@@ -111,14 +115,14 @@ fn standing<D: Dataplane>(
 ) -> Standing {
     match flags {
         Some(flags) if !flags.opens() => return Standing::Keep,
-        Some(_) if flow.state().is_closed() => return Standing::Renew(Reason::NewFlow),
+        Some(_) if flow.state().is_closed() => return Standing::New,
         Some(_) if failover::is_due(dp, flow, now) => return Standing::Move,
         Some(_) => {}
-        None if is_idle(dp, flow, now) => return Standing::Renew(Reason::NewFlow),
+        None if is_idle(dp, flow, now) => return Standing::New,
         None => {}
     }
     match dp.backend(flow.backend_id()) {
         Some(backend) if backend.epoch() == flow.epoch() => Standing::Keep,
-        _ => Standing::Renew(Reason::Reselected),
+        _ => Standing::Reselect,
     }
 }

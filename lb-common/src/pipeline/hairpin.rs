@@ -14,13 +14,13 @@ pub(super) fn forget_other<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) {
     }
 }
 
-/// Whether the other flow of the hairpin that begins with `room.new` can be entered, and makes it `room.mirrored`. It can not
-/// while the pod speaks from the port that it serves to the same frontend address, at the port that it now comes from: that
-/// is a flow to another backend, and half of it would be overwritten.
+/// Whether the other flow of the hairpin that begins with `room.new` can be entered. It can not while the pod speaks from the
+/// port that it serves to the same frontend address, at the port that it now comes from: that is a flow to another backend,
+/// and half of it would be overwritten.
 #[inline(always)]
 pub(super) fn other_is_free<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) -> bool {
     room.mirrored.mirror(&room.new);
     room.other_key.set_from_client(&room.mirrored);
-    !dp.flows().find(&room.other_key, &mut room.known)
-        || room.known.backend() == room.mirrored.backend()
+    !dp.flows().find(&room.other_key, &mut room.mirrored)
+        || room.mirrored.backend() == room.new.client_at_backend()
 }

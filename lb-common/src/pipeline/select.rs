@@ -1,31 +1,24 @@
 //! The first packet of a flow: frontend → slot → backend, and a new entry.
 
+use super::first::First;
 use super::forward::towards_backend;
 use super::{
     Dataplane, Room, UNALLOCATED, Verdict, affinity, ending, failover, forget_known, hairpin,
-    is_idle, vip_flags,
+    is_idle, source_port, vip_flags,
 };
 use crate::addr::Address;
 use crate::backend::Backend;
 use crate::conntrack::{Chosen, Flow, FlowState, FlowTable};
 use crate::frontend::{Frontend, FrontendKey};
 use crate::hash;
-use crate::packet::TcpFlags;
 use crate::reason::Reason;
 
 /// Slots that are tried for one packet. The first holds a good backend unless a writer is just at work or its tuple is
 /// taken.
 const ATTEMPTS: u32 = 4;
 
-/// What is known of the packet that begins a flow.
-pub(super) struct First {
-    /// Its flags, if it is a TCP segment.
-    pub(super) flags: Option<TcpFlags>,
-    /// Why a backend is selected.
-    pub(super) reason: Reason,
-    /// The time.
-    pub(super) now: u32,
-}
+/// [`find_backend`]: there is one.
+const FOUND: Reason = Reason::NewFlow;
 
 /// Selects a backend for the packet that `room.key` describes, and enters the flow. Says what came of it, which
 /// [`verdict`] makes a verdict of.
@@ -33,30 +26,54 @@ pub(super) struct First {
 /// A TCP segment that opens nothing and has no entry is treated alike: its entry was lost, and as the slot depends on
 /// nothing but the tuple and the table, it finds the backend that it had.
 ///
-/// A function of its own, for its stack frame: most packets need none of it.
+/// Three steps, each a function of its own: for its stack frame, as most packets need none of them, and so that of the many ways
+/// through one the verifier follows into the next only those that differ in what it returns.
+#[inline(always)]
+pub(super) fn backend<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) -> Reason {
+    match find_backend(dp, room) {
+        FOUND => {}
+        Reason::TupleClash if source_port::take_another(dp, room) => {}
+        why => return why,
+    }
+    begin(dp, room)
+}
+
+/// Gives the flow that begins to a backend: [`FOUND`], or why not. After a tuple clash it is given to the backend where it met
+/// one.
 #[inline(never)]
-pub(super) fn backend<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Reason {
+fn find_backend<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) -> Reason {
     let Some(frontend) = dp.frontend(&room.key.frontend()) else {
         return no_frontend(dp, &room.key.frontend());
     };
     if frontend.range().len == 0 {
         return no_backend(&frontend);
     }
-    room.new.begin(&room.key, state(first), first.now);
-    affinity::stay(dp, &frontend, first, room);
-    if room.client.is_free()
-        && let Err(why) = choose(dp, &frontend, first.now, room)
-    {
-        return why;
+    let first = room.first;
+    room.new.begin(&room.key, state(&first), first.now);
+    affinity::stay(dp, &frontend, room);
+    if room.client.is_free() {
+        choose(dp, &frontend, room)
+    } else if room.client.clashes() {
+        Reason::TupleClash
+    } else {
+        FOUND
     }
+}
+
+/// Enters the flow that was given to a backend, and says what its first packet is counted as, or why it can't be entered.
+#[inline(never)]
+fn begin<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) -> Reason {
     failover::remember(room);
-    if let Err(why) = enter(dp, first, room) {
+    if let Err(why) = enter(dp, room) {
         return why;
     }
-    let reason = failover::reason(first.reason, room);
+    let reason = failover::reason(room.first.reason(), room);
     // A flow that stays where it was is no new connection.
     if reason != Reason::Forward {
-        affinity::remember(dp, first, room);
+        affinity::remember(dp, room);
+    }
+    if reason == Reason::NewFlow && room.new.has_other_source_port() {
+        return Reason::SourcePort;
     }
     reason
 }
@@ -65,9 +82,11 @@ pub(super) fn backend<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Ad
 #[inline(always)]
 pub(super) fn verdict<A: Address>(reason: Reason, new: &Flow<A>) -> Verdict<A> {
     match reason {
-        Reason::NewFlow | Reason::Reselected | Reason::Failover | Reason::Forward => {
-            Verdict::rewrite(towards_backend(new), reason)
-        }
+        Reason::NewFlow
+        | Reason::SourcePort
+        | Reason::Reselected
+        | Reason::Failover
+        | Reason::Forward => Verdict::rewrite(towards_backend(new), reason),
         Reason::NotForService => Verdict::pass(reason),
         Reason::NoEndpoint | Reason::UnknownPort => Verdict::reject(reason),
         _ => Verdict::drop(reason),
@@ -110,12 +129,7 @@ fn state(first: &First) -> FlowState {
 
 /// Gives the new flow to the first backend that is there and where its tuple is free; otherwise says why there is none.
 #[inline(always)]
-fn choose<D: Dataplane>(
-    dp: &D,
-    frontend: &Frontend,
-    now: u32,
-    room: &mut Room<D::Address>,
-) -> Result<(), Reason> {
+fn choose<D: Dataplane>(dp: &D, frontend: &Frontend, room: &mut Room<D::Address>) -> Reason {
     let range = frontend.range();
     let hash = hash::slot_hash(dp.secret(), &room.new.client(), frontend.service_id())
         .wrapping_add(room.unanswered.steps());
@@ -133,12 +147,12 @@ fn choose<D: Dataplane>(
             continue;
         }
         room.new.give_to(&chosen(id, &backend));
-        if take_tuple(dp, now, room) {
-            return Ok(());
+        if take_tuple(dp, room) {
+            return FOUND;
         }
         outcome = Reason::TupleClash;
     }
-    Err(outcome)
+    outcome
 }
 
 /// A backend as a flow remembers it.
@@ -152,50 +166,49 @@ pub(super) fn chosen<A: Address>(id: u32, backend: &Backend<A>) -> Chosen<A> {
     }
 }
 
-/// Whether the new flow may have its tuple at the backend. While the backend answers the same client port for another
-/// frontend it may not: two connections would be one tuple to it, and its replies could not be told apart. Nor where a pod that
-/// reaches itself would see its own port on both ends.
+/// Whether the new flow may have its tuple at the backend. While the backend answers the same port of the client for another
+/// connection it may not: two would be one tuple to it, and its replies could not be told apart. Nor where a pod that
+/// reaches itself would see its own port on both ends, or the other flow that it needs can't be entered.
 ///
 /// A flow that is over loses its tuple: [`enter`] forgets it on both sides, so that none of its late packets takes it back.
 #[inline(always)]
-pub(super) fn take_tuple<D: Dataplane>(dp: &D, now: u32, room: &mut Room<D::Address>) -> bool {
+pub(super) fn take_tuple<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) -> bool {
     room.displaces = 0;
     if room.new.meets_itself() {
         return false;
     }
     room.key.set_from_backend(&room.new);
-    if !dp.flows().find(&room.key, &mut room.known) {
-        return true;
+    let other = &mut room.known;
+    if dp.flows().find(&room.key, other) {
+        // What is left of the same flow, found from this side alone, goes as well: the table that it is in may be asked first.
+        let is_another = !other.is_same_connection(&room.new);
+        if is_another && !other.state().is_closed() && !is_idle(dp, other, room.first.now) {
+            return false;
+        }
+        room.displaces = 1;
     }
-    let other = &room.known;
-    // What is left of the same flow, found from this side alone, goes as well: the table that it is in may be asked first.
-    let is_another = other.frontend() != room.new.frontend();
-    if is_another && !other.state().is_closed() && !is_idle(dp, other, now) {
-        return false;
-    }
-    room.displaces = 1;
-    true
+    !room.new.is_hairpin() || hairpin::other_is_free(dp, room)
 }
 
 /// Stores the new flow.
 #[inline(always)]
-fn enter<D: Dataplane>(dp: &D, first: &First, room: &mut Room<D::Address>) -> Result<(), Reason> {
+fn enter<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) -> Result<(), Reason> {
     if room.displaces != 0 {
         forget_known(dp, room);
     }
     // The last segment of a connection that nobody remembers: nothing will follow that needs an entry.
-    if matches!(first.flags, Some(flags) if flags.rst()) {
+    if matches!(room.first.flags, Some(flags) if flags.rst()) {
         return Ok(());
-    }
-    if room.new.is_hairpin() && !hairpin::other_is_free(dp, room) {
-        return Err(Reason::TupleClash);
     }
     if dp.flows().insert(&room.new).is_err() {
         return Err(Reason::FlowTableFull);
     }
-    if room.new.is_hairpin() && dp.flows().insert(&room.mirrored).is_err() {
-        dp.flows().remove(&room.new);
-        return Err(Reason::FlowTableFull);
+    if room.new.is_hairpin() {
+        room.mirrored.mirror(&room.new);
+        if dp.flows().insert(&room.mirrored).is_err() {
+            dp.flows().remove(&room.new);
+            return Err(Reason::FlowTableFull);
+        }
     }
     Ok(())
 }

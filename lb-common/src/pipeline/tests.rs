@@ -12,6 +12,7 @@ mod fragments;
 mod hairpin;
 mod halves;
 mod related;
+mod source_port;
 mod spread;
 mod translation;
 mod unallocated;

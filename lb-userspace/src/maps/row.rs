@@ -223,6 +223,8 @@ pub struct FlowRow {
     pub client: SocketAddr,
     /// The frontend that the client speaks to.
     pub frontend: SocketAddr,
+    /// The client's port as the backend sees it.
+    pub source_port: u16,
     /// The backend that answers.
     pub backend: SocketAddr,
     /// What has been seen, in a word.
@@ -260,6 +262,7 @@ impl FlowRow {
             protocol: flow.protocol(),
             client: socket(flow.client()),
             frontend: socket(flow.frontend()),
+            source_port: flow.source_port().get(),
             backend: socket(flow.backend()),
             state: flow.state().name(),
             backend_id: flow.backend_id(),

@@ -69,6 +69,8 @@ pub struct FlowView {
     pub client: SocketAddr,
     /// The frontend that it speaks to.
     pub frontend: SocketAddr,
+    /// The client's port as the backend sees it.
+    pub source_port: u16,
     /// The backend that answers.
     pub backend: SocketAddr,
     /// The service port, as `namespace/name:port/PROTOCOL`.
@@ -93,6 +95,7 @@ pub fn conntrack(maps: &dyn Maps, clock: Clock) -> Result<Flows, MapError> {
                 protocol: flow.protocol.name(),
                 client: flow.client,
                 frontend: flow.frontend,
+                source_port: flow.source_port,
                 backend: flow.backend,
                 service: names.text(flow.service_id),
                 state: flow.state,
@@ -107,13 +110,14 @@ pub fn conntrack(maps: &dyn Maps, clock: Clock) -> Result<Flows, MapError> {
 impl fmt::Display for Flows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = [
-            "PROTOCOL", "CLIENT", "FRONTEND", "BACKEND", "STATE", "IDLE", "SERVICE",
+            "PROTOCOL", "CLIENT", "FRONTEND", "SOURCE", "BACKEND", "STATE", "IDLE", "SERVICE",
         ];
         let rows = self.rows.iter().map(|row| {
             [
                 row.protocol.to_owned(),
                 row.client.to_string(),
                 row.frontend.to_string(),
+                row.source_port.to_string(),
                 row.backend.to_string(),
                 row.state.to_owned(),
                 format!("{}s", row.idle_seconds),

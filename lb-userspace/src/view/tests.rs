@@ -59,14 +59,20 @@ fn a_flow_is_shown_once_and_one_of_a_service_that_is_gone_says_so() {
         ..maps.conntrack[0]
     };
     let client = "10.2.0.2:40000".parse().unwrap();
-    maps.transient = vec![copy, FlowRow { client, ..copy }];
+    let source_port = 51_234;
+    let other = FlowRow {
+        client,
+        source_port,
+        ..copy
+    };
+    maps.transient = vec![copy, other];
     assert_eq!(
         conntrack(&maps, clock).unwrap().to_string(),
         "\
-PROTOCOL  CLIENT          FRONTEND      BACKEND        STATE        IDLE  SERVICE
-TCP       10.2.0.1:40000  10.96.0.1:80  10.1.0.1:8080  established  5s    default/web:http/TCP
-TCP       10.2.0.1:40001  10.96.0.1:80  10.1.0.1:8080  established  0s    unknown service port 9
-TCP       10.2.0.2:40000  10.96.0.1:80  10.1.0.1:8080  answered     7s    default/web:http/TCP
+PROTOCOL  CLIENT          FRONTEND      SOURCE  BACKEND        STATE        IDLE  SERVICE
+TCP       10.2.0.1:40000  10.96.0.1:80   40000  10.1.0.1:8080  established  5s    default/web:http/TCP
+TCP       10.2.0.1:40001  10.96.0.1:80   40000  10.1.0.1:8080  established  0s    unknown service port 9
+TCP       10.2.0.2:40000  10.96.0.1:80   51234  10.1.0.1:8080  answered     7s    default/web:http/TCP
 "
     );
 }
@@ -332,6 +338,7 @@ fn example() -> Memory {
         protocol: Protocol::Tcp,
         client: client.parse().unwrap(),
         frontend: "10.96.0.1:80".parse().unwrap(),
+        source_port: 40_000,
         backend: "10.1.0.1:8080".parse().unwrap(),
         state: "established",
         backend_id: 1,

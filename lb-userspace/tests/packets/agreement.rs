@@ -51,7 +51,7 @@ const MET: [&str; 17] = [
     "no-local-endpoint",
     "backend-missing",
     "unknown-port",
-    "tuple-clash",
+    "source-port",
     "unallocated",
     "not counted",
 ];

@@ -69,7 +69,7 @@ fn packets<A: Family>() -> Vec<(Reason, Program, Vec<u8>)> {
             segment(ELSEWHERE, SYN).build(),
         ),
         (Reason::BackendMissing, from, segment(BROKEN, SYN).build()),
-        (Reason::TupleClash, from, segment(15, SYN).build()),
+        (Reason::SourcePort, from, segment(15, SYN).build()),
         (
             Reason::Echo,
             from,

@@ -17,6 +17,7 @@ mod loaded;
 mod malformed;
 mod names;
 mod related;
+mod source_port;
 mod stack;
 mod summed;
 mod test_run;

@@ -236,8 +236,8 @@ fn flows_are_shown_once_and_counters_are_summed_over_the_cpus() {
         };
         assert_eq!(
             view::conntrack(maps, clock).unwrap().to_string(),
-            "PROTOCOL  CLIENT          FRONTEND      BACKEND      STATE        IDLE  SERVICE\n\
-             TCP       10.2.0.9:40000  10.96.0.1:80  10.1.0.1:80  established  3s    default/web/TCP\n"
+            "PROTOCOL  CLIENT          FRONTEND      SOURCE  BACKEND      STATE        IDLE  SERVICE\n\
+             TCP       10.2.0.9:40000  10.96.0.1:80   40000  10.1.0.1:80  established  3s    default/web/TCP\n"
         );
         let status = view::status(maps, Vec::new(), false, clock).unwrap();
         let counted: Vec<_> = status

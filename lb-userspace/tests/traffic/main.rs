@@ -25,6 +25,7 @@ mod repair;
 mod restart;
 mod scaling;
 mod sctp;
+mod source_port;
 mod spread;
 mod streams;
 mod unallocated;

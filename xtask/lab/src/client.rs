@@ -18,7 +18,7 @@ pub use error::ClientError;
 pub use http::{KeptConnection, http_get, http_get_within, raw_get};
 pub use load::{Kind, Load, Options, http_many, many};
 pub use sctp::{sctp_exchange_from, sctp_exchange_within};
-pub use stream::{StreamReport, stream, stream_within};
+pub use stream::{StreamReport, stream, stream_over, stream_within};
 pub use tally::Report;
 pub use udp::{UdpClient, udp_exchange};
 

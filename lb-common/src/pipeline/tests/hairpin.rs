@@ -133,7 +133,9 @@ on_both_families! {
         round_trip(&dp, &to_itself::<A>(L4::tcp(40_000, 80, SYN)), SYN | ACK);
         // The same ends of the pod, which the first connection used, the other way round.
         let other = Frame::<A>::new(A::pod(1), A::vip(11), L4::tcp(8080, 80, SYN));
-        assert_eq!(send(&dp, &other).reason, Reason::TupleClash);
+        assert_eq!(forwarded(&dp, &other), (A::pod(1), Reason::SourcePort));
+        assert_eq!(dp.flows.entries.borrow().len(), 8);
+        send(&dp, &Frame::new(A::pod(1), A::vip(11), L4::tcp(8080, 80, RST)));
         receive(&dp, &Frame::new(A::pod(1), A::pod(1), L4::tcp(40_000, 8080, RST)));
         assert_eq!(forwarded(&dp, &other), (A::pod(1), Reason::NewFlow));
         assert_eq!(dp.flows.entries.borrow().len(), 4);

@@ -184,6 +184,7 @@ pub fn flow(frontend: &str, epoch: u32) -> crate::maps::FlowRow {
         protocol: Protocol::Tcp,
         client: "10.2.0.1:40000".parse().unwrap(),
         frontend: frontend.parse().unwrap(),
+        source_port: 40_000,
         backend: "10.1.0.1:80".parse().unwrap(),
         state: "established",
         backend_id: 1,

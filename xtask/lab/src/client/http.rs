@@ -94,6 +94,32 @@ impl KeptConnection {
         })
     }
 
+    /// Takes a connection to `to` that the caller has made, say from a port of its choice; requests on it are to be answered within
+    /// [`TIMEOUT`].
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn over(stream: TcpStream, to: SocketAddr) -> Result<KeptConnection, ClientError> {
+        let prepare = || {
+            stream.set_nodelay(true)?;
+            stream.set_write_timeout(Some(TIMEOUT))?;
+            stream.local_addr()
+        };
+        let local = prepare().map_err(|error| ClientError::connect(to, error))?;
+        Ok(KeptConnection {
+            stream,
+            local,
+            to,
+            timeout: TIMEOUT,
+            pending: Vec::new(),
+        })
+    }
+
+    /// Where it leads to.
+    pub(super) fn to(&self) -> SocketAddr {
+        self.to
+    }
+
     /// Makes one request and reads its answer.
     ///
     /// # Errors

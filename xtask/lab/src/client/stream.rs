@@ -38,8 +38,25 @@ pub fn stream_within(
 ) -> Result<StreamReport, ClientError> {
     let start = Instant::now();
     let connection = KeptConnection::open_within(netns, to, timeout)?;
+    let report = stream_over(&connection, bytes, start + timeout)?;
+    Ok(StreamReport {
+        elapsed: start.elapsed(),
+        ..report
+    })
+}
+
+/// As [`stream`], over a connection that is there, until `end`. Nothing else can be done with it afterwards.
+///
+/// # Errors
+/// As [`stream`].
+pub fn stream_over(
+    connection: &KeptConnection,
+    bytes: u64,
+    end: Instant,
+) -> Result<StreamReport, ClientError> {
+    let start = Instant::now();
+    let to = connection.to();
     let failed = |error| ClientError::exchange(connection.local(), to, error);
-    let end = start + timeout;
     let socket = connection.socket();
     let received = thread::scope(|scope| {
         let sender = scope.spawn(|| send(socket, bytes));
