@@ -7,6 +7,7 @@ mod datagrams;
 mod lifetime;
 mod pods;
 mod sockets;
+mod unallocated;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -259,3 +259,68 @@ proptest! {
         }
     }
 }
+
+fn tell_ranges(texts: &[&str]) -> SourceEvent {
+    let ranges = texts.iter().map(|text| text.parse().expect("a range"));
+    let object = ServiceCidr {
+        ranges: ranges.collect(),
+    };
+    SourceEvent::ServiceCidr(ObjectName::new("", "ranges"), Some(Arc::new(object)))
+}
+
+#[test]
+fn s_30_d_ranges_are_known_once_they_were_told_and_every_services_address_is() {
+    let unread = |anything, services: &[&str]| {
+        SourceEvent::Synced(Unread {
+            services: services.iter().map(|it| name(it)).collect(),
+            anything,
+            ..Unread::default()
+        })
+    };
+    let texts = |index: &Index| {
+        let ranges = index.service_cidrs()?;
+        Some(ranges.iter().map(Cidr::to_string).collect::<Vec<_>>())
+    };
+    let expected = Some(vec!["10.96.0.0/12".to_owned()]);
+    let mut index = index();
+    for (event, known) in [
+        (tell_ranges(&["10.96.0.0/12"]), false),
+        (SourceEvent::ServiceCidrsKnown, false),
+        (unread(true, &[]), false),
+        (unread(false, &["a", "odd"]), false),
+        (tell_service(service("odd", false)), true),
+        (unread(false, &[]), true),
+    ] {
+        index.apply(event);
+        assert_eq!(texts(&index), expected.clone().filter(|_| known));
+    }
+    let gone = SourceEvent::ServiceCidr(ObjectName::new("", "ranges"), None);
+    index.apply(gone);
+    assert_eq!(texts(&index), Some(Vec::new()));
+
+    let given = ["10.0.0.0/8".parse().expect("a range")].into();
+    let mut index = Index::new(HERE).with_service_cidrs(Some(given));
+    assert_eq!(texts(&index), None, "S-8");
+    index.apply(tell_ranges(&["10.96.0.0/12"]));
+    index.apply(unread(false, &[]));
+    assert_eq!(texts(&index), Some(vec!["10.0.0.0/8".to_owned()]));
+}
+
+#[test]
+fn s_30_d_a_service_without_ports_or_that_is_not_known_yet_keeps_its_addresses() {
+    let mut index = index();
+    let addresses = service("b", false).cluster_ips.clone();
+    assert_eq!(index.unserved(&name("a")), [] as [IpAddr; 0]);
+    assert_eq!(index.unserved(&name("b")), addresses, "it may have slices");
+    index.apply(SourceEvent::Synced(Unread::default()));
+    assert_eq!(index.unserved(&name("b")), [] as [IpAddr; 0]);
+    let portless = Service {
+        ports: Vec::new(),
+        ..Service::clone(&service("b", false))
+    };
+    index.apply(tell_service(Arc::new(portless)));
+    assert_eq!(index.unserved(&name("b")), addresses);
+    assert_eq!(index.resolve_known(&name("b")), Some(Vec::new()));
+    index.apply(SourceEvent::Service(name("b"), None));
+    assert_eq!(index.unserved(&name("b")), [] as [IpAddr; 0]);
+}
