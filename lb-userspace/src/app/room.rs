@@ -147,6 +147,7 @@ mod tests {
             protocol: Protocol::Tcp,
             client: client.into(),
             frontend: frontend.into(),
+            source_port: 40_000,
             backend: backend.into(),
             state: "established",
             backend_id: 1,
