@@ -65,9 +65,13 @@ pub mod name {
     pub const LOCAL_PODS_V4: &str = "local_pods_v4";
     /// IPv6 pods of this node, for the redirect path.
     pub const LOCAL_PODS_V6: &str = "local_pods_v6";
+    /// Ways to IPv4 pods of other nodes, for the redirect path.
+    pub const REMOTE_PODS_V4: &str = "remote_pods_v4";
+    /// Ways to IPv6 pods of other nodes, for the redirect path.
+    pub const REMOTE_PODS_V6: &str = "remote_pods_v6";
 
     /// All of them.
-    pub const ALL: [&str; 28] = [
+    pub const ALL: [&str; 30] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -96,6 +100,8 @@ pub mod name {
         UNSERVED_V6,
         LOCAL_PODS_V4,
         LOCAL_PODS_V6,
+        REMOTE_PODS_V4,
+        REMOTE_PODS_V6,
     ];
     const _: () = {
         let mut i = 0;
@@ -139,6 +145,8 @@ pub mod limit {
     /// Pods of one family on this node that packets can be handed to past the host's stack. No flag sets it: a node has a few
     /// hundred, and a pod without a row is reached through the stack.
     pub const LOCAL_PODS: u32 = 4_096;
+    /// Prefixes of one family of pods' addresses of other nodes. No flag sets it: a node has one for each other node.
+    pub const REMOTE_PODS: u32 = 16_384;
 }
 
 /// A struct that lives in a map: plain bytes without padding.
@@ -207,7 +215,7 @@ mod tests {
     use super::*;
     use crate::affinity::{Affinity, AffinityKey, SocketAffinityKey};
     use crate::fragments::{Fragments, FragmentsKey, Held, HeldKey};
-    use crate::redirect::LocalPod;
+    use crate::redirect::{LocalPod, RemotePods};
     use crate::service_cidr::{self, ServiceCidrs};
     use crate::socket::{SocketKey, SocketPeer};
     use crate::{backend::Backend, config::Config, conntrack, frontend, service::ServiceName};
@@ -245,6 +253,8 @@ mod tests {
         describe::<SocketKey>(&mut layout);
         describe::<SocketPeer>(&mut layout);
         describe::<LocalPod>(&mut layout);
+        describe::<RemotePods<V4>>(&mut layout);
+        describe::<RemotePods<V6>>(&mut layout);
         describe::<FragmentsKey<V4>>(&mut layout);
         describe::<FragmentsKey<V6>>(&mut layout);
         describe::<Fragments<V4>>(&mut layout);
@@ -272,5 +282,5 @@ mod tests {
         );
     }
 
-    const FINGERPRINT: u64 = 6127449338177825956;
+    const FINGERPRINT: u64 = 10335325031725232288;
 }

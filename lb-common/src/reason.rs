@@ -100,15 +100,19 @@ reasons! {
     StackLink = 34, "stack-link";
     /// Left to the host's stack: its last hop is used up.
     StackHopLimit = 35, "stack-hop-limit";
-    /// Left to the host's stack: it is larger than the pod's device takes.
+    /// Left to the host's stack: it is larger than the device takes that it would leave by.
     StackTooBig = 36, "stack-too-big";
-    /// Left to the host's stack: the pod's device is gone.
+    /// Left to the host's stack: the device that it would leave by is gone.
     StackNoDevice = 37, "stack-no-device";
     /// Dropped: an SCTP packet whose port changes is in fragments, so that its checksum can't follow.
     SctpChecksum = 38, "sctp-checksum";
     /// Rewritten: first packet of a flow, whose client's port already speaks to its backend through another frontend; it got another
     /// source port.
     SourcePort = 39, "source-port";
+    /// Sent: straight out of the uplink towards a pod of another node.
+    Sent = 40, "sent";
+    /// Left to the host's stack: it came from outside to a pod of this node, and not from a pod of another node.
+    StackOutside = 41, "stack-outside";
 }
 
 /// Number of reasons, which is the number of elements of `counters`.

@@ -1,5 +1,7 @@
-//! The redirect path: which pods packets can be handed to past the host's stack, and whether they are.
+//! The redirect path: which pods packets can be handed to past the host's stack, by which way those of other nodes are reached,
+//! and whether packets go so.
 
+use crate::addr::Address;
 use crate::layout::map_type;
 
 map_type! {
@@ -42,13 +44,52 @@ impl LocalPod {
     }
 }
 
+map_type! {
+    /// The way to the pods of another node, by a prefix of their addresses: value of `remote_pods_v4` and `remote_pods_v6`. The
+    /// longest prefix counts.
+    pub struct RemotePods<A> {
+        ifindex: u32,
+        gateway: A,
+    }
+}
+
+impl<A: Address> RemotePods<A> {
+    /// Out of the uplink `ifindex`, by a gateway behind it.
+    pub const fn new(ifindex: u32, gateway: A) -> Self {
+        Self { ifindex, gateway }
+    }
+
+    /// The host's stack alone knows the way: a prefix that is left out of a shorter one.
+    pub fn unknown() -> Self {
+        Self::new(0, A::zeroed())
+    }
+
+    /// Index of the uplink, 0 where the way is the host's stack's.
+    #[inline(always)]
+    pub const fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// The next hop.
+    #[inline(always)]
+    pub const fn gateway(&self) -> A {
+        self.gateway
+    }
+
+    /// Whether the host's stack alone knows the way.
+    #[inline(always)]
+    pub const fn is_unknown(&self) -> bool {
+        self.ifindex == 0
+    }
+}
+
 /// What an agent made of the redirect path; the number is what `config` holds. Without a running agent it is off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum RedirectState {
     /// No agent has said.
     Unknown = 0,
-    /// Packets between pods of the node go past the host's stack.
+    /// Packets between pods go past the host's stack.
     On = 1,
     /// A flag says that none does.
     Off = 2,
@@ -60,11 +101,13 @@ pub enum RedirectState {
     PolicyRouting = 5,
     /// What would be bypassed can't be told, or the pods can't be followed.
     Blind = 6,
+    /// Policies of IPsec would be bypassed.
+    Ipsec = 7,
 }
 
 impl RedirectState {
     /// All states.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Unknown,
         Self::On,
         Self::Off,
@@ -72,6 +115,7 @@ impl RedirectState {
         Self::Netfilter,
         Self::PolicyRouting,
         Self::Blind,
+        Self::Ipsec,
     ];
 
     /// What a number stands for; one that no version wrote says nothing.
@@ -92,6 +136,7 @@ impl RedirectState {
             Self::Netfilter => "netfilter",
             Self::PolicyRouting => "policy-routing",
             Self::Blind => "blind",
+            Self::Ipsec => "ipsec",
         }
     }
 
@@ -99,12 +144,13 @@ impl RedirectState {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unknown => "no agent has begun",
-            Self::On => "on, between pods of this node",
+            Self::On => "on, between pods",
             Self::Off => "off by --redirect",
             Self::Unsupported => "off: the kernel can't do it",
             Self::Netfilter => "off: netfilter rules would be bypassed",
             Self::PolicyRouting => "off: policy routing rules would be bypassed",
             Self::Blind => "off: what would be bypassed can't be told",
+            Self::Ipsec => "off: IPsec policies would be bypassed",
         }
     }
 }

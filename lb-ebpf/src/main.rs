@@ -2,7 +2,8 @@
 //!
 //! `from_workload` runs where a pod's packets enter the host (TC ingress), `to_workload` where they leave it for the pod
 //! (TC egress). Each parses, asks the pipeline for a verdict and carries it out. `deliver_v4` and `deliver_v6` hand what
-//! `from_workload` has dealt with straight into another pod, where the agent wants that.
+//! `from_workload` has dealt with straight into another pod or to the uplink, and `from_uplink` (TC ingress there) what other
+//! nodes send straight into its pod, where the agent wants that.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 

@@ -3,7 +3,7 @@
 //! The sizes here are defaults that the agent overrides when it creates the maps.
 
 use aya_ebpf::bindings::{BPF_EXIST, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
@@ -15,7 +15,7 @@ use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::limit;
 use lb_common::packet::Parse;
 use lb_common::reason::{self, Reason};
-use lb_common::redirect::LocalPod;
+use lb_common::redirect::{LocalPod, RemotePods};
 use lb_common::service::ServiceName;
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::token_bucket::{ECHO_REPLIES, TokenBucket};
@@ -34,6 +34,7 @@ const MAX_HELD: usize = limit::HELD as usize;
 const MAX_UNSERVED: usize = limit::UNSERVED as usize;
 const MAX_AFFINITY: usize = limit::AFFINITY as usize;
 const MAX_LOCAL_PODS: usize = limit::LOCAL_PODS as usize;
+const MAX_REMOTE_PODS: usize = limit::REMOTE_PODS as usize;
 const MAX_SERVICES: usize = limit::SERVICES as usize;
 const SLOT_ELEMENTS: usize = (limit::SLOTS / SLOTS_PER_ELEMENT) as usize;
 const FILTER_WORDS: usize = vip_filter::WORDS as usize;
@@ -50,6 +51,7 @@ pub(crate) type HeldOf<A> = LruHashMap<HeldKey<A>, Held, MAX_HELD>;
 pub(crate) type ServiceCidrsOf<A> = Array<ServiceCidrs<A>, 1>;
 pub(crate) type Unserved<A> = HashMap<A, u32, MAX_UNSERVED, NO_PREALLOC>;
 pub(crate) type LocalPodsOf<A> = HashMap<A, LocalPod, MAX_LOCAL_PODS, NO_PREALLOC>;
+pub(crate) type RemotePodsOf<A> = LpmTrie<A, RemotePods<A>, MAX_REMOTE_PODS>;
 pub(crate) type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, MAX_AFFINITY>;
 
 #[btf_map(name = "frontends_v4")]
@@ -92,6 +94,10 @@ static AFFINITY_V6: Affinities<[u8; 16]> = LruHashMap::new();
 static LOCAL_PODS_V4: LocalPodsOf<[u8; 4]> = HashMap::new();
 #[btf_map(name = "local_pods_v6")]
 static LOCAL_PODS_V6: LocalPodsOf<[u8; 16]> = HashMap::new();
+#[btf_map(name = "remote_pods_v4")]
+static REMOTE_PODS_V4: RemotePodsOf<[u8; 4]> = LpmTrie::new();
+#[btf_map(name = "remote_pods_v6")]
+static REMOTE_PODS_V6: RemotePodsOf<[u8; 16]> = LpmTrie::new();
 
 /// Two backend ids.
 #[repr(C)]
@@ -130,6 +136,7 @@ pub(crate) trait FamilyMaps: Parse {
     fn unserved() -> &'static Unserved<Self>;
     fn affinity() -> &'static Affinities<Self>;
     fn local_pods() -> &'static LocalPodsOf<Self>;
+    fn remote_pods() -> &'static RemotePodsOf<Self>;
 }
 
 impl FamilyMaps for [u8; 4] {
@@ -173,6 +180,10 @@ impl FamilyMaps for [u8; 4] {
     fn local_pods() -> &'static LocalPodsOf<Self> {
         &LOCAL_PODS_V4
     }
+    #[inline(always)]
+    fn remote_pods() -> &'static RemotePodsOf<Self> {
+        &REMOTE_PODS_V4
+    }
 }
 
 impl FamilyMaps for [u8; 16] {
@@ -215,6 +226,10 @@ impl FamilyMaps for [u8; 16] {
     #[inline(always)]
     fn local_pods() -> &'static LocalPodsOf<Self> {
         &LOCAL_PODS_V6
+    }
+    #[inline(always)]
+    fn remote_pods() -> &'static RemotePodsOf<Self> {
+        &REMOTE_PODS_V6
     }
 }
 

@@ -41,8 +41,8 @@ pub(crate) const ONWARD: i32 = 107;
 /// Nor this: the packet goes on as well, once the checksum of SCTP has followed.
 pub(crate) const CRC: i32 = 108;
 
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+pub(crate) const IPV4: u16 = 0x0800;
+pub(crate) const IPV6: u16 = 0x86dd;
 
 /// Packets from a pod.
 #[classifier]
@@ -68,7 +68,7 @@ pub fn to_workload(ctx: TcContext) -> i32 {
 
 /// EtherType of the packet, or 0 for one that belongs to a VLAN inside the pod: its addresses are none of the cluster's.
 #[inline(always)]
-fn ours(skb: Skb) -> u16 {
+pub(crate) fn ours(skb: Skb) -> u16 {
     if skb.is_tagged() { 0 } else { skb.ethertype() }
 }
 
@@ -152,7 +152,7 @@ fn judge<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
 
 /// Reads the packet into the scratch memory, and returns whether it makes sense. A function of its own, for its stack frame.
 #[inline(never)]
-fn parse<A: FamilyMaps>(skb: Skb, scratch: *mut Scratch) -> bool {
+pub(crate) fn parse<A: FamilyMaps>(skb: Skb, scratch: *mut Scratch) -> bool {
     // Ethernet, an IP header without options, a TCP header without options.
     let usual = ETHERNET + if A::OCTETS == 4 { 20 } else { 40 } + 20;
     skb.make_headers_accessible(usual as u32, 256);

@@ -13,7 +13,7 @@ use lb_common::packet::icmp::Quoted;
 use lb_common::packet::unreachable::MAX_QUOTED;
 use lb_common::packet::{ETHERNET, Packet, Parse};
 use lb_common::pipeline::Room;
-use lb_common::redirect::LocalPod;
+use lb_common::redirect::{LocalPod, RemotePods};
 use lb_common::rewrite::Rewrite;
 
 use crate::crc::Crc;
@@ -27,6 +27,7 @@ pub(crate) struct Scratch {
     quoted: [u64; size_of::<Quoted<[u8; 16]>>().div_ceil(8)],
     key: [u64; size_of::<ConntrackKey<[u8; 16]>>().div_ceil(8)],
     pod: LocalPod,
+    out: [u32; size_of::<RemotePods<[u8; 16]>>() / 4],
     octets: [u8; MAX_QUOTED],
     held: Held,
     crc: Crc,
@@ -144,6 +145,28 @@ pub(crate) unsafe fn set_pod(scratch: *mut Scratch, pod: LocalPod) {
 pub(crate) unsafe fn pod(scratch: *mut Scratch) -> LocalPod {
     // SAFETY: by the caller's promise the memory is valid and holds a pod.
     unsafe { (&raw const (*scratch).pod).read() }
+}
+
+/// Stores the way out that the packet takes.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run.
+#[inline(always)]
+pub(crate) unsafe fn set_out<A: Address>(scratch: *mut Scratch, out: RemotePods<A>) {
+    // SAFETY: by the caller's promise the memory is valid and exclusive; it is large enough, and u32 words align it.
+    unsafe { (&raw mut (*scratch).out).cast::<RemotePods<A>>().write(out) };
+}
+
+/// The way out that the packet takes.
+///
+/// # Safety
+///
+/// `scratch` comes from [`Scratch::get`] in this run, and its way out was stored in this run, by the same family.
+#[inline(always)]
+pub(crate) unsafe fn out<A: Address>(scratch: *mut Scratch) -> RemotePods<A> {
+    // SAFETY: by the caller's promise the memory is valid and holds a way out; u32 words align it.
+    unsafe { (&raw const (*scratch).out).cast::<RemotePods<A>>().read() }
 }
 
 /// Where the key of a conntrack entry is built.

@@ -4,7 +4,7 @@
 //! part long enough first. Every helper that changes the buffer ends all earlier proofs, so each access proves its own
 //! bounds.
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1};
 use aya_ebpf::helpers;
 use lb_common::checksum;
 use lb_common::packet::unreachable::MAX_QUOTED;
@@ -264,6 +264,27 @@ impl Skb {
     pub(crate) fn redirect_into(self, ifindex: u32) -> i32 {
         // SAFETY: a helper that takes numbers.
         unsafe { helpers::bpf_redirect_peer(ifindex, 0) as i32 }
+    }
+
+    /// Sends the packet out of a device to a gateway behind it, whose Ethernet address the kernel finds, once the program returns
+    /// the result.
+    #[inline(always)]
+    pub(crate) fn redirect_by<const N: usize>(self, ifindex: u32, gateway: [u8; N]) -> i32 {
+        const AF_INET: u32 = 2;
+        const AF_INET6: u32 = 10;
+        let mut octets = [0; 16];
+        octets[..N].copy_from_slice(&gateway);
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        let words = [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]];
+        let mut gateway = bpf_redir_neigh {
+            nh_family: if N == 4 { AF_INET } else { AF_INET6 },
+            __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
+                ipv6_nh: words.map(u32::from_ne_bytes),
+            },
+        };
+        let len = size_of::<bpf_redir_neigh>() as i32;
+        // SAFETY: the gateway is an initialised value of this length, which the helper copies.
+        unsafe { helpers::bpf_redirect_neigh(ifindex, &raw mut gateway, len, 0) as i32 }
     }
 
     #[inline(always)]

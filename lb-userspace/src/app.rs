@@ -27,7 +27,7 @@ use crate::datapath::{
 };
 use crate::devices::{DeviceFollower, DeviceWatcher, Selector};
 use crate::http::{self, DataPlane, Health, HttpConfig, Metrics, Pages};
-use crate::maps::bpf::{Access, BpfMaps, LocalPodMaps};
+use crate::maps::bpf::{Access, BpfMaps, LocalPodMaps, RemotePodMaps};
 use crate::maps::{Limits, Maps, Op};
 use crate::model::Cidr;
 use crate::model::index::Index;
@@ -122,10 +122,11 @@ pub async fn run(config: Config) -> Result<()> {
         mode: config.redirect,
         delivery: datapath.take_delivery(),
         pods: LocalPodMaps::open(&maps_folder, Access::Write).context("cannot open the maps")?,
+        ways: RemotePodMaps::open(&maps_folder, Access::Write).context("cannot open the maps")?,
         links,
         attached: attached.clone(),
     })
-    .context("cannot empty the map of pods")?;
+    .context("cannot empty the maps of pods")?;
     let mut redirected = redirector.status();
     redirected.mark_changed();
     let redirect_status = redirected.clone();

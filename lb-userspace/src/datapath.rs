@@ -28,7 +28,7 @@ pub use cgroup::{
 pub use cleanup::{Cleanup, CleanupError, cleanup};
 pub use delivery::Delivery;
 pub use links::{
-    Attach, AttachPoint, Change, Holder, LinkError, Links, Mechanism, Side, attach_points,
+    Attach, AttachPoint, Change, Holder, LinkError, Links, Mechanism, Side, Uplinks, attach_points,
 };
 pub use load::{Datapath, LoadError, LoadedProgram, Loader, Programs};
 pub use lock::{Lock, LockError, is_held};

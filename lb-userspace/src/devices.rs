@@ -1,7 +1,8 @@
 //! Which devices carry workloads: the host sides of pods' devices in the network namespace that the agent runs in.
 //!
 //! [`Selector`] decides, [`DeviceWatcher`] follows the kernel's changes, [`DeviceFollower`] sees to it that each workload
-//! device has its programs; [`pods`] tells which pods the node reaches by them. How programs are attached is `datapath`'s
+//! device has its programs; [`pods`] tells which pods the node reaches by them,
+//! [`remote`] how it reaches those of others. How programs are attached is `datapath`'s
 //! business; nothing here knows a CNI.
 
 mod follower;
@@ -9,6 +10,7 @@ mod glob;
 mod kernel;
 pub(crate) mod neighbourhood;
 pub mod pods;
+pub mod remote;
 mod role;
 mod status;
 mod tracker;

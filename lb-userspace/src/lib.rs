@@ -13,6 +13,7 @@ pub mod devices;
 pub mod events;
 mod few;
 pub mod http;
+mod ipsec;
 pub mod maps;
 pub mod model;
 pub mod netfilter;

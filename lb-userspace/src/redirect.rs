@@ -1,8 +1,8 @@
-//! The redirect path: decides whether packets between pods of this node go past the host's stack, keeps the pods that they can
-//! be handed to, and follows what either depends on.
+//! The redirect path: decides whether packets between pods go past the host's stack, keeps the pods that they can be handed to
+//! and the ways to those of other nodes, and follows what either depends on.
 //!
-//! What would be bypassed is asked of [`crate::netfilter`] and of the rules of policy routing; which pods there are, of
-//! [`crate::devices::pods`]. A device on which somebody else has a program or a filter is left out alone. Without the agent the
+//! What would be bypassed is asked of [`crate::netfilter`], of the rules of policy routing and of the policies of IPsec; which
+//! pods there are, of [`crate::devices::pods`] and [`crate::devices::remote`]. A device on which somebody else has a program or a filter is left out alone. Without the agent the
 //! redirect path is off, by the kernel's own doing ([`Delivery`]).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,11 +20,13 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use crate::causes::with_causes;
-use crate::datapath::{Delivery, Links};
+use crate::datapath::{Delivery, Links, Uplinks};
 use crate::devices::pods::{Neighbourhood, local_pods};
+use crate::devices::remote::remote_pods;
 use crate::devices::{DeviceState, FollowerStatus, neighbourhood};
+use crate::ipsec;
 use crate::maps::MapError;
-use crate::maps::bpf::LocalPodMaps;
+use crate::maps::bpf::{LocalPodMaps, RemotePodMaps, Ways};
 use crate::netfilter;
 use crate::netlink::{Groups, Notifications, Received, Socket, Told};
 
@@ -58,6 +60,21 @@ pub struct Status {
     pub state: RedirectState,
     /// Pods that packets can be handed to.
     pub pods: usize,
+    /// Prefixes of pods of other nodes to which packets can be sent.
+    pub prefixes: usize,
+    /// Uplinks on which packets to pods of this node are received.
+    pub uplinks: usize,
+}
+
+impl Status {
+    fn off(state: RedirectState) -> Self {
+        Self {
+            state,
+            pods: 0,
+            prefixes: 0,
+            uplinks: 0,
+        }
+    }
 }
 
 #[derive(Debug, Error)]
@@ -67,7 +84,7 @@ enum Error {
         action: &'static str,
         source: io::Error,
     },
-    #[error("cannot write the pods of this node")]
+    #[error("cannot write the pods of this node and the ways to others")]
     Maps(#[from] MapError),
 }
 
@@ -83,6 +100,8 @@ pub struct Parts {
     pub delivery: Result<Delivery, RedirectState>,
     /// The map of pods.
     pub pods: LocalPodMaps,
+    /// The map of ways to pods of other nodes.
+    pub ways: RemotePodMaps,
     /// The programs on devices.
     pub links: Arc<Links>,
     /// Which devices have them.
@@ -94,14 +113,19 @@ pub struct Redirector {
     mode: Mode,
     delivery: Result<Delivery, RedirectState>,
     maps: LocalPodMaps,
+    way_maps: RemotePodMaps,
     links: Arc<Links>,
+    uplinks: Option<Uplinks>,
     attached: watch::Receiver<FollowerStatus>,
     sources: Option<Sources>,
     known: Neighbourhood,
     /// Devices on which no one else's program runs, and others.
     alone: BTreeMap<u32, bool>,
     written: BTreeMap<IpAddr, LocalPod>,
+    written_ways: Ways,
     is_on: bool,
+    /// How many uplinks have their program.
+    received_on: usize,
     status: watch::Sender<Status>,
     /// What was told last, to tell it once.
     told: Option<(RedirectState, Vec<String>)>,
@@ -143,27 +167,36 @@ impl Redirector {
     ///
     /// # Errors
     /// If the kernel refuses to empty the map.
-    pub fn new(parts: Parts) -> Result<Self, MapError> {
-        let mut maps = parts.pods;
+    pub fn new(mut parts: Parts) -> Result<Self, MapError> {
+        let (mut maps, mut way_maps) = (parts.pods, parts.ways);
         maps.change(&maps.rows()?, &BTreeMap::new())?;
+        way_maps.change(&way_maps.rows()?, &Ways::new())?;
         let mut look_again = interval(LOOK_EVERY);
         look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = match parts.delivery {
             Ok(_) => RedirectState::Unknown,
             Err(state) => state,
         };
+        let uplinks = match &mut parts.delivery {
+            Ok(delivery) => delivery.take_uplinks(parts.links.mechanism()),
+            Err(_) => None,
+        };
         Ok(Self {
             mode: parts.mode,
             delivery: parts.delivery,
             maps,
+            way_maps,
+            uplinks,
             links: parts.links,
             attached: parts.attached,
             sources: None,
             known: Neighbourhood::default(),
             alone: BTreeMap::new(),
             written: BTreeMap::new(),
+            written_ways: Ways::new(),
             is_on: false,
-            status: watch::Sender::new(Status { state, pods: 0 }),
+            received_on: 0,
+            status: watch::Sender::new(Status::off(state)),
             told: None,
             look_again,
         })
@@ -279,6 +312,11 @@ impl Redirector {
             if !rules.is_empty() {
                 return Ok((RedirectState::PolicyRouting, rules));
             }
+            let policies = ipsec::policies().map_err(failed("list the policies of IPsec"))?;
+            if policies > 0 {
+                let policies = vec![format!("{policies} policies (ip xfrm policy)")];
+                return Ok((RedirectState::Ipsec, policies));
+            }
         }
         self.known = neighbourhood::list(&sources.questions)
             .map_err(failed("list routes and neighbours"))?;
@@ -299,17 +337,46 @@ impl Redirector {
             };
             result?;
         }
+        let uplinks = self.write_ways()?;
         if !self.is_on {
             if let Ok(delivery) = &mut self.delivery {
                 delivery.turn_on().map_err(failed("turn it on"))?;
             }
             self.is_on = true;
         }
+        let alone = self.mode == Mode::Auto;
+        self.received_on = self
+            .uplinks
+            .as_mut()
+            .map_or(0, |it| it.set(&uplinks, alone));
         Ok(())
+    }
+
+    /// Writes the ways to pods of other nodes, and returns the uplinks that they lead out of.
+    fn write_ways(&mut self) -> Result<BTreeSet<u32>, Error> {
+        let of_pods = self.attached.borrow().devices.keys().copied().collect();
+        let desired = remote_pods(&self.known, &of_pods);
+        if desired != self.written_ways {
+            debug!(
+                prefixes = desired.len(),
+                "ways to pods of other nodes changed"
+            );
+            let result = self.way_maps.change(&self.written_ways, &desired);
+            self.written_ways = match result {
+                Ok(()) => desired,
+                Err(_) => self.way_maps.rows()?,
+            };
+            result?;
+        }
+        let ways = self.written_ways.values().flatten();
+        Ok(ways.map(|way| way.ifindex).collect())
     }
 
     /// Turns it off, and forgets the pods, whom nobody follows then.
     fn turn_off(&mut self) -> Result<(), Error> {
+        if let Some(uplinks) = &mut self.uplinks {
+            self.received_on = uplinks.set(&BTreeSet::new(), false);
+        }
         if let Ok(delivery) = &mut self.delivery {
             delivery.turn_off().map_err(failed("turn it off"))?;
         }
@@ -318,6 +385,10 @@ impl Redirector {
         if !self.written.is_empty() {
             self.maps.change(&self.written, &BTreeMap::new())?;
             self.written.clear();
+        }
+        if !self.written_ways.is_empty() {
+            self.way_maps.change(&self.written_ways, &Ways::new())?;
+            self.written_ways.clear();
         }
         Ok(())
     }
@@ -364,6 +435,8 @@ impl Redirector {
         let status = Status {
             state,
             pods: self.written.len(),
+            prefixes: self.written_ways.values().flatten().count(),
+            uplinks: self.received_on,
         };
         self.status.send_if_modified(|old| {
             let is_new = *old != status;

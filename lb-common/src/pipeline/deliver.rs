@@ -1,5 +1,6 @@
-//! The redirect path: whether a packet that comes from a pod goes straight into another pod of the node, and what the host's
-//! stack would have done to it on the way.
+//! The redirect path: whether a packet that comes from a pod goes straight into another pod of the node or straight out towards
+//! one of another node, whether one that comes from there goes straight into its pod; and what the host's stack would have
+//! done to it on the way.
 //!
 //! The question is asked once the packet has the destination that it shall have. Wherever the host's stack might do more
 //! than hand the packet on, it gets the packet, and that is counted: it sends the ICMP errors, joins and makes fragments,
@@ -8,14 +9,17 @@
 use crate::checksum;
 use crate::packet::{ETHERNET, Fragment, Octets, Packet, Parse, Transport};
 use crate::reason::Reason;
-use crate::redirect::LocalPod;
+use crate::redirect::{LocalPod, RemotePods};
 
-/// Where local pods are known.
-pub trait LocalPods {
+/// Where pods are known.
+pub trait Pods {
     /// The address family.
     type Address: Parse;
     /// The pod of this node that has the address.
     fn local_pod(&self, address: &Self::Address) -> Option<LocalPod>;
+    /// The way to the pods of another node of which the address may be one. Where the host's stack alone knows it, there is
+    /// none.
+    fn remote_pods(&self, address: &Self::Address) -> Option<RemotePods<Self::Address>>;
 }
 
 /// How a packet has come to the node.
@@ -40,63 +44,140 @@ pub enum Way {
     Bridged,
     /// Into the pod, a hop further: the sender has addressed the node.
     Routed,
+    /// Out of the uplink, a hop further.
+    Out,
 }
 
 /// How a packet goes on, and why. No enum with data, for the same reason as [`Verdict`](super::Verdict).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Delivery {
+pub struct Delivery<A> {
     /// How.
     pub way: Way,
-    /// Why; [`Reason::NotForService`] where the destination is no local pod, which is not counted.
+    /// Why; [`Reason::NotForService`] where the destination is no pod that is known, which is not counted.
     pub reason: Reason,
-    /// The pod; all zeros where the destination is none.
+    /// The pod; all zeros unless it is one of this node.
     pub pod: LocalPod,
+    /// The way out; all zeros unless the way is [`Way::Out`].
+    pub out: RemotePods<A>,
+}
+
+impl<A: Parse> Delivery<A> {
+    #[inline(always)]
+    fn into(pod: LocalPod, way: Way, obstacle: Option<Reason>) -> Self {
+        let (way, reason) = match obstacle {
+            Some(reason) => (Way::Stack, reason),
+            None => (way, Reason::Delivered),
+        };
+        Self {
+            way,
+            reason,
+            pod,
+            out: RemotePods::unknown(),
+        }
+    }
+
+    #[inline(always)]
+    fn out(out: RemotePods<A>, obstacle: Option<Reason>) -> Self {
+        let (way, reason) = match obstacle {
+            Some(reason) => (Way::Stack, reason),
+            None => (Way::Out, Reason::Sent),
+        };
+        Self {
+            way,
+            reason,
+            pod: LocalPod::new(0, [0; 6], [0; 6]),
+            out,
+        }
+    }
+
+    #[inline(always)]
+    fn unknown() -> Self {
+        Self::out(RemotePods::unknown(), Some(Reason::NotForService))
+    }
 }
 
 /// Decides how a packet from a pod goes on. `packet` is what it is after its rewrite.
 #[inline(always)]
-pub fn deliver<P: LocalPods>(pods: &P, packet: &Packet<P::Address>, arrival: &Arrival) -> Delivery {
-    let Some(pod) = pods.local_pod(&packet.destination) else {
-        return Delivery {
-            way: Way::Stack,
-            reason: Reason::NotForService,
-            pod: LocalPod::new(0, [0; 6], [0; 6]),
-        };
-    };
-    let (way, reason) = match obstacle(pods, packet, arrival, &pod) {
-        Some(reason) => (Way::Stack, reason),
-        None if arrival.destination == pod.mac() => (Way::Bridged, Reason::Delivered),
-        None => (Way::Routed, Reason::Delivered),
-    };
-    Delivery { way, reason, pod }
-}
-
-#[inline(always)]
-fn obstacle<P: LocalPods>(
+pub fn from_pod<P: Pods>(
     pods: &P,
     packet: &Packet<P::Address>,
     arrival: &Arrival,
-    pod: &LocalPod,
-) -> Option<Reason> {
+) -> Delivery<P::Address> {
+    let Some(pod) = pods.local_pod(&packet.destination) else {
+        return towards_another_node(pods, packet, arrival);
+    };
     // A device can't send to itself; a hairpin's second translation is at its egress.
     if pod.ifindex() == arrival.ifindex {
-        return Some(Reason::StackHairpin);
+        return Delivery::into(pod, Way::Stack, Some(Reason::StackHairpin));
     }
-    if packet.l4 - packet.l3 != P::Address::HEADER
-        || packet.fragment != Fragment::WHOLE
-        || packet.transport == Transport::IcmpError
-    {
-        return Some(Reason::StackHeaders);
-    }
-    // Who sends from an address that is not its own is for the stack to judge (reverse path filter, RFC 3704).
-    match pods.local_pod(&packet.source) {
-        Some(sender) if sender.ifindex() == arrival.ifindex => {}
-        _ => return Some(Reason::StackSource),
-    }
-    if arrival.destination == pod.mac() {
-        return None;
-    }
-    if !arrival.is_for_device && arrival.destination != pod.node_mac() {
+    let obstacle = in_headers(packet).or_else(|| match sender(pods, packet, arrival) {
+        None => Some(Reason::StackSource),
+        Some(_) if arrival.destination == pod.mac() => None,
+        Some(_) => on_the_hop(arrival, arrival.destination == pod.node_mac()),
+    });
+    let way = if arrival.destination == pod.mac() {
+        Way::Bridged
+    } else {
+        Way::Routed
+    };
+    Delivery::into(pod, way, obstacle)
+}
+
+#[inline(always)]
+fn towards_another_node<P: Pods>(
+    pods: &P,
+    packet: &Packet<P::Address>,
+    arrival: &Arrival,
+) -> Delivery<P::Address> {
+    let Some(out) = pods.remote_pods(&packet.destination) else {
+        return Delivery::unknown();
+    };
+    let obstacle = in_headers(packet).or_else(|| match sender(pods, packet, arrival) {
+        None => Some(Reason::StackSource),
+        Some(sender) => on_the_hop(arrival, arrival.destination == sender.node_mac()),
+    });
+    Delivery::out(out, obstacle)
+}
+
+/// Decides how a packet that comes in by an uplink goes on.
+#[inline(always)]
+pub fn from_uplink<P: Pods>(
+    pods: &P,
+    packet: &Packet<P::Address>,
+    arrival: &Arrival,
+) -> Delivery<P::Address> {
+    let Some(pod) = pods.local_pod(&packet.destination) else {
+        return Delivery::unknown();
+    };
+    let obstacle = in_headers(packet).or_else(|| match pods.remote_pods(&packet.source) {
+        // By the way that leads back to it: what a strict reverse path filter demands (RFC 3704).
+        Some(back) if back.ifindex() == arrival.ifindex => on_the_hop(arrival, false),
+        _ => Some(Reason::StackOutside),
+    });
+    Delivery::into(pod, Way::Routed, obstacle)
+}
+
+/// What the stack reads in a packet beyond its addresses.
+#[inline(always)]
+fn in_headers<A: Parse>(packet: &Packet<A>) -> Option<Reason> {
+    let is_plain = packet.l4 - packet.l3 == A::HEADER
+        && packet.fragment == Fragment::WHOLE
+        && packet.transport != Transport::IcmpError;
+    (!is_plain).then_some(Reason::StackHeaders)
+}
+
+/// The pod that has sent the packet. Who sends from an address that is not its own is for the stack to judge (reverse path
+/// filter, RFC 3704).
+#[inline(always)]
+fn sender<P: Pods>(pods: &P, packet: &Packet<P::Address>, arrival: &Arrival) -> Option<LocalPod> {
+    let sender = pods.local_pod(&packet.source)?;
+    (sender.ifindex() == arrival.ifindex).then_some(sender)
+}
+
+/// Whether the node is asked to route the packet, by the device's address or another one of its own, and it may go a hop further.
+#[inline(always)]
+fn on_the_hop(arrival: &Arrival, is_for_node: bool) -> Option<Reason> {
+    if !arrival.is_for_device && !is_for_node {
         return Some(Reason::StackLink);
     }
     // The stack answers that it has expired.

@@ -69,8 +69,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH", env = "LB_CGROUP")]
     cgroup: Option<PathBuf>,
 
-    /// Whether packets from a pod to a pod of the same node go straight into its device, past the host's stack and what
-    /// netfilter does there.
+    /// Whether packets from a pod to a pod go straight into its device, or straight out of the uplink to another node, past the
+    /// host's stack and what netfilter does there.
     #[arg(long, value_name = "WHEN", value_enum, env = "LB_REDIRECT", default_value_t = RedirectArg::Off)]
     redirect: RedirectArg,
     /// Drop packets to addresses of CIDR that no Service has; may be given several times, or as a list with commas: what the API

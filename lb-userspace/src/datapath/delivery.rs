@@ -14,15 +14,22 @@ use aya::{
 use lb_common::redirect::RedirectState;
 use tracing::{info, warn};
 
+use super::links::{Mechanism, Uplinks};
+use super::load::LoadedProgram;
 use crate::causes::with_causes;
 
 /// The programs, in the order of their places in the array.
-pub(super) const PROGRAMS: [&str; 2] = ["deliver_v4", "deliver_v6"];
+const IN_ARRAY: [&str; 2] = ["deliver_v4", "deliver_v6"];
+/// The program of uplinks.
+const FROM_UPLINK: &str = "from_uplink";
+/// All programs.
+pub(super) const PROGRAMS: [&str; 3] = [IN_ARRAY[0], IN_ARRAY[1], FROM_UPLINK];
 
 /// The switch.
 pub struct Delivery {
     array: ProgramArray<MapData>,
     programs: [ProgramFd; 2],
+    from_uplink: Option<LoadedProgram>,
 }
 
 /// Whether `from_workload` can be loaded with a tail call in it, as it calls functions of its own as well: Linux 5.10 on
@@ -37,7 +44,8 @@ pub(super) fn is_possible() -> bool {
     }
 }
 
-/// Loads the programs. They need `bpf_check_mtu` (Linux 5.12) and `bpf_redirect_peer` (5.10), which nothing else does.
+/// Loads the programs. They need `bpf_check_mtu` (Linux 5.12), `bpf_redirect_peer` and `bpf_redirect_neigh` with
+/// a gateway (5.10), which nothing else does.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<Delivery, RedirectState> {
     try_load(ebpf).map_err(|error| {
         warn!(error = %with_causes(&*error), "the kernel can't deliver packets past its stack");
@@ -47,27 +55,29 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<Delivery, RedirectState> {
 
 fn try_load(ebpf: &mut Ebpf) -> Result<Delivery, Box<dyn std::error::Error>> {
     let array = ebpf.take_map("deliver").ok_or("no map deliver")?;
-    let [v4, v6] = PROGRAMS.map(|name| load_program(ebpf, name));
+    let [v4, v6] = IN_ARRAY.map(|name| load_program(ebpf, name));
+    let from_uplink = load_program(ebpf, FROM_UPLINK)?;
     Ok(Delivery {
         array: array.try_into()?,
-        programs: [v4?, v6?],
+        programs: [v4?.1, v6?.1],
+        from_uplink: Some(from_uplink.0),
     })
 }
 
 fn load_program(
     ebpf: &mut Ebpf,
     name: &'static str,
-) -> Result<ProgramFd, Box<dyn std::error::Error>> {
+) -> Result<(LoadedProgram, ProgramFd), Box<dyn std::error::Error>> {
     let program: &mut SchedClassifier = ebpf.program_mut(name).ok_or(name)?.try_into()?;
     program.load()?;
-    let loaded = program.info()?;
+    let loaded = LoadedProgram::of(name, program.info()?, program.fd()?)?;
     info!(
         program = name,
-        id = loaded.id(),
-        verified_instructions = loaded.verified_instruction_count(),
+        id = loaded.id,
+        verified_instructions = loaded.verified_instructions,
         "loaded"
     );
-    Ok(program.fd()?.try_clone()?)
+    Ok((loaded, program.fd()?.try_clone()?))
 }
 
 impl fmt::Debug for Delivery {
@@ -79,6 +89,12 @@ impl fmt::Debug for Delivery {
 }
 
 impl Delivery {
+    /// The links of uplinks, for their one user; none the second time.
+    pub fn take_uplinks(&mut self, mechanism: Mechanism) -> Option<Uplinks> {
+        let program = self.from_uplink.take()?;
+        Some(Uplinks::new(program, mechanism))
+    }
+
     /// From now on packets are delivered past the stack.
     ///
     /// # Errors
@@ -95,7 +111,7 @@ impl Delivery {
     /// # Errors
     /// If the kernel refuses.
     pub fn turn_off(&mut self) -> io::Result<()> {
-        for index in 0..PROGRAMS.len() as u32 {
+        for index in 0..IN_ARRAY.len() as u32 {
             match self.array.clear_index(&index).map_err(into_io) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 result => result?,

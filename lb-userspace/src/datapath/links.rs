@@ -7,6 +7,7 @@
 mod attach_points;
 mod clsact;
 mod tcx;
+mod uplinks;
 
 use std::{
     collections::BTreeSet,
@@ -26,6 +27,7 @@ use crate::devices::{Attacher, WatchError};
 pub use attach_points::{AttachPoint, Holder, attach_points};
 pub(super) use clsact::Filters;
 pub(crate) use tcx::is_supported as tcx_is_supported;
+pub use uplinks::Uplinks;
 
 /// A side of a device, as the host sees it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]

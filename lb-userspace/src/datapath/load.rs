@@ -419,9 +419,11 @@ fn check_maps(ebpf: &Ebpf, demanded: &BTreeMap<&'static str, Shape>) -> Result<(
 
 fn map_fd<'e>(ebpf: &'e Ebpf, name: &str) -> Option<BorrowedFd<'e>> {
     let data = match ebpf.map(name)? {
-        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => {
-            data
-        }
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data) => data,
         _ => return None,
     };
     Some(data.fd().as_fd())

@@ -1,11 +1,12 @@
 //! What the node's stack knows of its pods, as the kernel reports it: devices, routes, neighbours, bridges' tables; and the rules
 //! of policy routing, in which it asks for them.
 
-use std::{io, net::IpAddr};
+use std::{collections::BTreeSet, io, net::IpAddr};
 
 use nix::libc;
 
 use super::pods::{Link, Mac, Neighbour, Neighbourhood, Port, Prefix, Route};
+use super::remote::NextHop;
 use crate::netlink::{Attributes, Message, Received, Socket};
 
 /// Length of `struct ifinfomsg`.
@@ -27,13 +28,24 @@ const NDA_MASTER: u16 = 9;
 const USED: u16 = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80;
 /// A route that is a copy of another for one destination (RTM_F_CLONED).
 const CLONED: u32 = 0x200;
+/// The next hop of a route is not used (RTNH_F_DEAD, RTNH_F_LINKDOWN).
+const DEAD: u32 = 1;
+const LINKDOWN: u32 = 16;
+/// Kinds of devices by which nodes reach each other; that of one that is no virtual device has no name.
+const UPLINKS: [&str; 5] = ["", "veth", "bond", "team", "vlan"];
 const FRA_PRIORITY: u16 = 6;
 const FRA_TABLE: u16 = 15;
 
 /// What the kernel knows now.
 pub(crate) fn list(socket: &Socket) -> io::Result<Neighbourhood> {
     let links = dump(socket, libc::RTM_GETLINK, &[0; IFINFOMSG], link)?;
-    let routes = dump(socket, libc::RTM_GETROUTE, &[0; RTMSG], route)?;
+    let (mut routes, mut own) = (Vec::new(), BTreeSet::new());
+    for listed in dump(socket, libc::RTM_GETROUTE, &[0; RTMSG], route)? {
+        match listed {
+            Listed::Main(route) => routes.push(route),
+            Listed::Own(prefix) => drop(own.insert(prefix)),
+        }
+    }
     let neighbours = dump(socket, libc::RTM_GETNEIGH, &[0; NDMSG], |m| {
         neighbour(m).used()
     })?;
@@ -43,6 +55,7 @@ pub(crate) fn list(socket: &Socket) -> io::Result<Neighbourhood> {
     Ok(Neighbourhood {
         links: links.into_iter().collect(),
         routes,
+        own,
         neighbours: neighbours.into_iter().collect(),
         ports: ports.into_iter().collect(),
     })
@@ -97,20 +110,27 @@ fn link(message: &Received<'_>) -> Option<(u32, Link)> {
         is_pair: matches!(kind.as_str(), "veth" | "netkit")
             && attributes.find(libc::IFLA_LINK_NETNSID).is_some(),
         is_unshaped: qdisc.as_deref() == Some("noqueue"),
+        is_uplink: UPLINKS.contains(&kind.as_str()),
     };
     Some((message.u32(4)?, link))
 }
 
-fn route(message: &Received<'_>) -> Option<Route> {
+/// A route of one of the two tables that count.
+#[derive(PartialEq, Eq, Debug)]
+enum Listed {
+    /// The main table.
+    Main(Route),
+    /// That of the node's own addresses.
+    Own(Prefix),
+}
+
+fn route(message: &Received<'_>) -> Option<Listed> {
     let attributes = message.attributes(RTMSG);
     let table = attributes
         .find_u32(RTA_TABLE)
         .or(message.u8(4).map(u32::from))?;
-    let is_listed = message.kind == libc::RTM_NEWROUTE
-        && table == u32::from(libc::RT_TABLE_MAIN)
-        && message.u8(7)? != libc::RTN_MULTICAST
-        && message.u32(8)? & CLONED == 0;
-    if !is_listed {
+    let flags = message.u32(8)?;
+    if message.kind != libc::RTM_NEWROUTE || flags & CLONED != 0 {
         return None;
     }
     let bits = message.u8(1)?;
@@ -120,25 +140,35 @@ fn route(message: &Received<'_>) -> Option<Route> {
         None if i32::from(message.u8(0)?) == libc::AF_INET6 => IpAddr::from([0; 16]),
         None => return None,
     };
+    let prefix = Prefix::of(address, bits);
+    if table == u32::from(libc::RT_TABLE_LOCAL) {
+        return Some(Listed::Own(prefix));
+    }
+    if table != u32::from(libc::RT_TABLE_MAIN) || message.u8(7)? == libc::RTN_MULTICAST {
+        return None;
+    }
     let metrics = attributes.find(libc::RTA_METRICS).unwrap_or_default();
-    // One that leads by a gateway or several ways, or nowhere, has no one device; of one with an MTU of its own the programs
-    // know nothing.
-    let is_direct = message.u8(7)? == libc::RTN_UNICAST
-        && [
-            libc::RTA_GATEWAY,
-            libc::RTA_MULTIPATH,
-            libc::RTA_VIA,
-            RTA_NH_ID,
-            RTA_ENCAP,
-        ]
-        .iter()
-        .all(|kind| attributes.find(*kind).is_none())
+    // One that leads several ways, or nowhere, or only some packets (by source or type of service), has no one device; of one
+    // with an MTU of its own the programs know nothing.
+    let is_plain = message.u8(7)? == libc::RTN_UNICAST
+        && message.u8(2)? == 0
+        && message.u8(3)? == 0
+        && flags & (DEAD | LINKDOWN) == 0
+        && [libc::RTA_MULTIPATH, libc::RTA_VIA, RTA_NH_ID, RTA_ENCAP]
+            .iter()
+            .all(|kind| attributes.find(*kind).is_none())
         && Attributes::inside(metrics).find(RTAX_MTU).is_none();
-    Some(Route {
-        prefix: Prefix::of(address, bits),
+    let device = attributes.find_u32(libc::RTA_OIF).filter(|_| is_plain);
+    let has_gateway = attributes.find(libc::RTA_GATEWAY).is_some();
+    let gateway = self::address(attributes, libc::RTA_GATEWAY);
+    Some(Listed::Main(Route {
+        prefix,
         metric: attributes.find_u32(libc::RTA_PRIORITY).unwrap_or(0),
-        device: attributes.find_u32(libc::RTA_OIF).filter(|_| is_direct),
-    })
+        device: device.filter(|_| !has_gateway),
+        next_hop: device
+            .zip(gateway)
+            .map(|(ifindex, gateway)| NextHop { ifindex, gateway }),
+    }))
 }
 
 /// An entry of a neighbour table.
@@ -281,7 +311,10 @@ mod tests {
 
     #[test]
     fn only_a_direct_route_of_the_main_table_has_a_device() {
-        let device = |bytes: &[u8]| read(bytes, route).map(|route| route.device);
+        let device = |bytes: &[u8]| match read(bytes, route) {
+            Some(Listed::Main(route)) => Some(route.device),
+            Some(Listed::Own(_)) | None => None,
+        };
         let main = libc::RT_TABLE_MAIN;
         let unicast = libc::RTN_UNICAST;
         assert_eq!(device(&route_message(main, unicast, |m| m)), Some(Some(5)));
@@ -298,6 +331,38 @@ mod tests {
         assert_eq!(device(&narrow), Some(None));
         let nowhere = route_message(main, libc::RTN_BLACKHOLE, |m| m);
         assert_eq!(device(&nowhere), Some(None));
+    }
+
+    #[test]
+    fn a_route_by_one_gateway_has_a_next_hop() {
+        let next_hop = |bytes: &[u8]| match read(bytes, route) {
+            Some(Listed::Main(route)) => route.next_hop,
+            Some(Listed::Own(_)) | None => None,
+        };
+        let main = libc::RT_TABLE_MAIN;
+        let by_gateway = |m: Message| m.attribute(libc::RTA_GATEWAY, &[10, 0, 0, 1]);
+        let expected = NextHop {
+            ifindex: 5,
+            gateway: IpAddr::from([10, 0, 0, 1]),
+        };
+        let plain = route_message(main, libc::RTN_UNICAST, by_gateway);
+        assert_eq!(next_hop(&plain), Some(expected));
+        let encapsulated = route_message(main, libc::RTN_UNICAST, |m| {
+            by_gateway(m).attribute(RTA_ENCAP, &[0; 4])
+        });
+        assert_eq!(next_hop(&encapsulated), None);
+        for (at, value, what) in [(2, 8, "a source"), (3, 4, "a type of service")] {
+            let mut bytes = plain.clone();
+            bytes[16 + at] = value;
+            assert_eq!(next_hop(&bytes), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_nodes_own_addresses_are_told_from_routes() {
+        let own = route_message(libc::RT_TABLE_LOCAL, libc::RTN_LOCAL, |m| m);
+        let prefix = Prefix::of(IpAddr::from([10, 244, 1, 5]), 32);
+        assert_eq!(read(&own, route), Some(Listed::Own(prefix)));
     }
 
     #[test]

@@ -7,9 +7,12 @@
 //! finds it out with the next packet. Pure: what the kernel reports goes in ([`super::neighbourhood`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use lb_common::redirect::LocalPod;
+
+use super::remote::NextHop;
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -25,6 +28,8 @@ pub struct Link {
     pub is_pair: bool,
     /// Whether nothing waits on its way out: a queueing discipline there shapes what a pod receives.
     pub is_unshaped: bool,
+    /// Whether it is of a kind by which nodes reach each other without a tunnel.
+    pub is_uplink: bool,
 }
 
 /// A route of the main table.
@@ -36,6 +41,8 @@ pub struct Route {
     pub metric: u32,
     /// The device, where it leads out of one without a gateway.
     pub device: Option<u32>,
+    /// The device and the gateway, where it leads by one.
+    pub next_hop: Option<NextHop>,
 }
 
 /// An address of which so many bits count; the others are zero.
@@ -76,6 +83,8 @@ pub struct Neighbourhood {
     pub links: BTreeMap<u32, Link>,
     /// The routes of the main table.
     pub routes: Vec<Route>,
+    /// Where the table of the node's own addresses leads to, which is asked before the main table.
+    pub own: BTreeSet<Prefix>,
     /// The neighbours.
     pub neighbours: BTreeSet<Neighbour>,
     /// The bridges' tables.
@@ -84,7 +93,8 @@ pub struct Neighbourhood {
 
 /// The pods behind the devices in `eligible`, by address.
 pub fn local_pods(known: &Neighbourhood, eligible: &BTreeSet<u32>) -> BTreeMap<IpAddr, LocalPod> {
-    let routes = Routes::of(&known.routes);
+    let routes = known.routes.iter();
+    let routes = Routes::of(routes.map(|route| (route.prefix, route.metric, route.device)));
     let mut ports: BTreeMap<(u32, Mac), Option<u32>> = BTreeMap::new();
     for port in &known.ports {
         // Behind two ports, in two VLANs maybe: no answer.
@@ -99,7 +109,7 @@ pub fn local_pods(known: &Neighbourhood, eligible: &BTreeSet<u32>) -> BTreeMap<I
             continue;
         };
         if !is_of_a_pod(&neighbour.address)
-            || routes.device(neighbour.address) != Some(neighbour.ifindex)
+            || routes.towards(neighbour.address) != Some(neighbour.ifindex)
         {
             continue;
         }
@@ -141,15 +151,16 @@ fn is_of_a_pod(address: &IpAddr) -> bool {
     }
 }
 
-/// Routes by prefix: the device of the best one.
-struct Routes(BTreeMap<Prefix, (u32, Option<u32>)>);
+/// Routes by prefix: where the best one leads to.
+pub(super) struct Routes<T>(BTreeMap<Prefix, (u32, Option<T>)>);
 
-impl Routes {
-    fn of(routes: &[Route]) -> Self {
-        let mut best: BTreeMap<Prefix, (u32, Option<u32>)> = BTreeMap::new();
-        for route in routes {
-            let new = (route.metric, route.device);
-            best.entry(route.prefix)
+impl<T: Copy + PartialEq> Routes<T> {
+    /// Of routes by prefix and metric; nothing where it can't be told.
+    pub(super) fn of(routes: impl Iterator<Item = (Prefix, u32, Option<T>)>) -> Self {
+        let mut best: BTreeMap<Prefix, (u32, Option<T>)> = BTreeMap::new();
+        for (prefix, metric, leads_to) in routes {
+            let new = (metric, leads_to);
+            best.entry(prefix)
                 .and_modify(|known| {
                     if new.0 < known.0 {
                         *known = new;
@@ -163,12 +174,23 @@ impl Routes {
         Self(best)
     }
 
-    fn device(&self, address: IpAddr) -> Option<u32> {
+    fn towards(&self, address: IpAddr) -> Option<T> {
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        let (_, device) = (0..=longest)
-            .rev()
-            .find_map(|bits| self.0.get(&Prefix::of(address, bits)))?;
-        *device
+        let (_, leads_to) = Prefix::of(address, longest)
+            .and_shorter()
+            .find_map(|prefix| self.0.get(&prefix))?;
+        *leads_to
+    }
+
+    /// All prefixes, and where they lead to.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Prefix, Option<T>)> {
+        self.0.iter().map(|(prefix, (_, to))| (*prefix, *to))
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
     }
 }
 
@@ -188,6 +210,13 @@ impl Prefix {
             }
         };
         Self { address, bits }
+    }
+
+    /// This one, then all that it lies in.
+    pub(super) fn and_shorter(self) -> impl Iterator<Item = Self> {
+        (0..=self.bits)
+            .rev()
+            .map(move |bits| Self::of(self.address, bits))
     }
 }
 
@@ -210,6 +239,7 @@ mod tests {
             prefix: Prefix::of(ip(prefix), bits),
             metric: 0,
             device,
+            next_hop: None,
         }
     }
 
@@ -219,6 +249,7 @@ mod tests {
             is_bridge,
             is_pair,
             is_unshaped: true,
+            is_uplink: false,
         };
         (ifindex, link)
     }

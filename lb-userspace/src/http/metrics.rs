@@ -59,6 +59,8 @@ struct Scraped {
     devices: IntGaugeVec,
     redirect: IntGaugeVec,
     local_pods: IntGauge,
+    remote_prefixes: IntGauge,
+    uplinks: IntGauge,
     connected: IntGaugeVec,
     since: GaugeVec,
     relists: IntCounterVec,
@@ -200,6 +202,8 @@ impl Scraped {
             self.redirect.with_label_values(&[state.label()]).set(is_it);
         }
         self.local_pods.set(redirect.pods as i64);
+        self.remote_prefixes.set(redirect.prefixes as i64);
+        self.uplinks.set(redirect.uplinks as i64);
         self.refresh_watches(data_plane);
     }
 

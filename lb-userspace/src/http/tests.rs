@@ -49,6 +49,8 @@ fn pages(observed: &Arc<Observed>) -> Pages {
             watch::channel(redirect::Status {
                 state: RedirectState::On,
                 pods: 2,
+                prefixes: 3,
+                uplinks: 1,
             })
             .1,
             observed.clone(),
@@ -210,6 +212,8 @@ fn the_metrics_tell_what_was_told_and_written_and_how_the_watches_stand() {
         r#"lb_redirect_state{state="on"} 1"#,
         r#"lb_redirect_state{state="netfilter"} 0"#,
         "lb_local_pods 2",
+        "lb_remote_pod_prefixes 3",
+        "lb_redirect_uplinks 1",
         r#"lb_dataplane_decisions_total{reason="forward"} 0"#,
     ]);
     metrics.wrote(Duration::from_millis(3), 7);

@@ -9,6 +9,7 @@ mod error;
 mod local_pods;
 mod mapped;
 mod open;
+mod remote_pods;
 mod table;
 mod wire;
 
@@ -37,6 +38,7 @@ pub use local_pods::LocalPodMaps;
 use mapped::Mapped;
 pub use open::Access;
 use open::Pins;
+pub use remote_pods::{RemotePodMaps, Ways};
 use table::Table;
 use wire::Wire;
 
@@ -103,6 +105,7 @@ impl BpfMaps {
         pins.table::<HeldKey<V4>, Held>(name::HELD_V4)?;
         pins.table::<HeldKey<V6>, Held>(name::HELD_V6)?;
         LocalPodMaps::open(dir, access)?;
+        RemotePodMaps::open(dir, access)?;
         Ok(maps)
     }
 

@@ -11,7 +11,7 @@ use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::{limit, name};
-use lb_common::redirect::LocalPod;
+use lb_common::redirect::{LocalPod, RemotePods};
 use lb_common::service::ServiceName;
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::socket::{SocketKey, SocketPeer};
@@ -38,10 +38,18 @@ pub enum MapKind {
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`.
     LruHash = 9,
+    /// `BPF_MAP_TYPE_LPM_TRIE`.
+    LpmTrie = 11,
 }
 
 impl MapKind {
-    pub(crate) const ALL: [Self; 4] = [Self::Hash, Self::Array, Self::PerCpuArray, Self::LruHash];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Hash,
+        Self::Array,
+        Self::PerCpuArray,
+        Self::LruHash,
+        Self::LpmTrie,
+    ];
 
     /// The words for it.
     pub fn name(self) -> &'static str {
@@ -50,6 +58,7 @@ impl MapKind {
             Self::Array => "array",
             Self::PerCpuArray => "per-CPU array",
             Self::LruHash => "LRU hash",
+            Self::LpmTrie => "LPM trie",
         }
     }
 }
@@ -74,7 +83,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 28] {
+pub fn all(limits: &Limits) -> [MapSpec; 30] {
     let id = size::<u32>();
     [
         hash(
@@ -162,6 +171,8 @@ pub fn all(limits: &Limits) -> [MapSpec; 28] {
         unserved::<V6>(name::UNSERVED_V6),
         local_pods::<V4>(name::LOCAL_PODS_V4),
         local_pods::<V6>(name::LOCAL_PODS_V6),
+        remote_pods::<V4>(name::REMOTE_PODS_V4),
+        remote_pods::<V6>(name::REMOTE_PODS_V6),
     ]
 }
 
@@ -244,6 +255,16 @@ fn local_pods<A>(name: &'static str) -> MapSpec {
     MapSpec {
         fixed_entries: true,
         ..hash(name, size::<A>(), size::<LocalPod>(), limit::LOCAL_PODS)
+    }
+}
+
+fn remote_pods<A>(name: &'static str) -> MapSpec {
+    // A key is the number of bits that count, and an address.
+    let (key, value) = (size::<u32>() + size::<A>(), size::<RemotePods<A>>());
+    MapSpec {
+        kind: MapKind::LpmTrie,
+        fixed_entries: true,
+        ..hash(name, key, value, limit::REMOTE_PODS)
     }
 }
 

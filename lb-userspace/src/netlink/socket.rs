@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -82,6 +82,24 @@ impl Socket {
     /// Opens a socket for questions about sockets (sock_diag(7)).
     pub(crate) fn open_diagnosis() -> io::Result<Self> {
         let fd = netlink(SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        Ok(Self {
+            fd,
+            sequence: AtomicU32::new(1),
+        })
+    }
+
+    /// Opens a socket for questions about IPsec.
+    pub(crate) fn open_ipsec() -> io::Result<Self> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+        // nix does not know this protocol.
+        // SAFETY: a call that takes numbers.
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_XFRM) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just given this descriptor to us, and nobody else knows it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         Ok(Self {
             fd,

@@ -123,7 +123,7 @@ agent       running, process 77, started 2026-01-01T00:00:00Z
 desired     written 3 times, last 2026-01-01T00:00:10Z
 sockets     host, 8 of 8 programs attached
 cidrs       10.96.0.0/12 fd00:10:96::/112
-redirect    on, between pods of this node
+redirect    on, between pods
 
 MAP              USED  ENTRIES
 frontends_v4        4        5  nearly full: raise --max-frontends

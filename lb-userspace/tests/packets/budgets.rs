@@ -9,7 +9,7 @@ use lab::Sandbox;
 use lb_common::pipeline::socket::Scope;
 use lb_userspace::datapath::{Hook, object};
 
-use crate::loaded::{DELIVER, Loaded, Program};
+use crate::loaded::{DELIVER, FROM_UPLINK, Loaded, Program};
 
 #[test]
 fn the_verifier_walks_no_further_than_the_budgets() -> Result<()> {
@@ -25,6 +25,7 @@ fn the_verifier_walks_no_further_than_the_budgets() -> Result<()> {
     for name in DELIVER {
         check(name, &loaded.named(name)?.info()?, 25_000)?;
     }
+    check(FROM_UPLINK, &loaded.named(FROM_UPLINK)?.info()?, 30_000)?;
     Ok(())
 }
 

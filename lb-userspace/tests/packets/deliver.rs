@@ -13,7 +13,7 @@ use crate::family::{Family, WEB, on_both_families, services};
 use crate::loaded::{Loaded, NEXT, Program, REDIRECT};
 
 /// The runs take place on the loopback device: the sender is behind it.
-const LOOPBACK: u32 = 1;
+pub(crate) const LOOPBACK: u32 = 1;
 const SENDER: u8 = 100;
 /// The backend of the services, behind another device.
 const BACKEND: u8 = 1;
@@ -23,13 +23,13 @@ const BESIDE: u8 = 2;
 const GONE: u8 = 3;
 
 /// Destination of all frames that the builder makes.
-const ADDRESSED: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
-const MAC: [u8; 6] = [0x0a, 1, 2, 3, 4, 5];
+pub(crate) const ADDRESSED: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+pub(crate) const MAC: [u8; 6] = [0x0a, 1, 2, 3, 4, 5];
 
 /// A device beside the loopback device. The namespace goes with it.
-struct Device {
+pub(crate) struct Device {
     netns: Netns,
-    ifindex: u32,
+    pub(crate) ifindex: u32,
 }
 
 /// The object with the redirect path on, and pods of which the backend is behind the device.
@@ -49,7 +49,10 @@ fn loaded<A: Family>(device: &Device, backend: LocalPod) -> Result<Loaded> {
 }
 
 /// Runs `body` in a namespace with a device beside the loopback device, with MTU 1000.
-fn with_device(name: &str, body: impl FnOnce(&Device) -> Result<()> + Send) -> Result<()> {
+pub(crate) fn with_device(
+    name: &str,
+    body: impl FnOnce(&Device) -> Result<()> + Send,
+) -> Result<()> {
     let netns = Netns::create(name)?;
     netns.ip(&[
         "link set lo up",
@@ -62,7 +65,7 @@ fn with_device(name: &str, body: impl FnOnce(&Device) -> Result<()> + Send) -> R
 }
 
 /// The backend, to which the node sends from the address that frames are addressed to.
-fn routed(device: &Device) -> LocalPod {
+pub(crate) fn routed(device: &Device) -> LocalPod {
     LocalPod::new(device.ifindex, MAC, ADDRESSED)
 }
 
@@ -70,12 +73,12 @@ fn from_sender<A: Family>(to: A, l4: L4) -> Frame<A> {
     Frame::new(A::pod(SENDER), to, l4)
 }
 
-fn question() -> L4 {
+pub(crate) fn question() -> L4 {
     L4::udp(40_000, 53, b"odd")
 }
 
 /// The octets of the frame as the node would forward it to the pod.
-fn forwarded<A: Family>(mut frame: Frame<A>) -> Vec<u8> {
+pub(crate) fn forwarded<A: Family>(mut frame: Frame<A>) -> Vec<u8> {
     frame.ip.ttl -= 1;
     let mut octets = frame.build();
     octets[..6].copy_from_slice(&MAC);
@@ -83,13 +86,13 @@ fn forwarded<A: Family>(mut frame: Frame<A>) -> Vec<u8> {
     octets
 }
 
-fn counted(names: &[&'static str]) -> BTreeMap<&'static str, u64> {
+pub(crate) fn counted(names: &[&'static str]) -> BTreeMap<&'static str, u64> {
     names.iter().map(|name| (*name, 1)).collect()
 }
 
 /// What is left to the stack goes on as it is.
 #[track_caller]
-fn check_left(loaded: &mut Loaded, frame: &[u8], reason: &[&'static str]) -> Result<()> {
+pub(crate) fn check_left(loaded: &mut Loaded, frame: &[u8], reason: &[&'static str]) -> Result<()> {
     let ran = loaded.run(Program::FromWorkload, frame)?;
     assert_eq!(
         (ran.action, ran.counted),

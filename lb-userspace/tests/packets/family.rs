@@ -22,7 +22,10 @@ pub trait Family: Refuse + Numbered + Hash + Debug + Send + 'static {
     const FRAGMENTS: &'static str;
     /// Name of the map of fragments that are held.
     const HELD: &'static str;
+    /// Name of the map of pods of this node.
     const LOCAL_PODS: &'static str;
+    /// Name of the map of ways to pods of other nodes.
+    const REMOTE_PODS: &'static str;
 
     /// Length of the shortest frame of the family on which the kernel runs a program (`net/bpf/test_run.c`): one with a
     /// whole IP header. What is shorter can be tested in memory only.
@@ -40,6 +43,7 @@ impl Family for [u8; 4] {
     const FRAGMENTS: &'static str = name::FRAGMENTS_V4;
     const HELD: &'static str = name::HELD_V4;
     const LOCAL_PODS: &'static str = name::LOCAL_PODS_V4;
+    const REMOTE_PODS: &'static str = name::REMOTE_PODS_V4;
 }
 
 impl Family for [u8; 16] {
@@ -53,6 +57,7 @@ impl Family for [u8; 16] {
     const FRAGMENTS: &'static str = name::FRAGMENTS_V6;
     const HELD: &'static str = name::HELD_V6;
     const LOCAL_PODS: &'static str = name::LOCAL_PODS_V6;
+    const REMOTE_PODS: &'static str = name::REMOTE_PODS_V6;
 }
 
 /// Runs one generic check for each family, as a test named after the check.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use anyhow::{Context, Result, ensure};
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
@@ -15,7 +16,7 @@ use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::layout::name;
 use lb_common::pipeline::Dataplane;
 use lb_common::reason::Reason;
-use lb_common::redirect::LocalPod;
+use lb_common::redirect::{LocalPod, RemotePods};
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::testing::MemoryDataplane;
 use lb_common::vip_filter;
@@ -54,8 +55,11 @@ pub struct Ran {
     pub counted: BTreeMap<&'static str, u64>,
 }
 
-/// The programs that deliver packets to pods of the node, by family; `from_workload` ends in them.
+/// The programs that deliver packets of pods, by family; `from_workload` ends in them.
 pub const DELIVER: [&str; 2] = ["deliver_v4", "deliver_v6"];
+
+/// The program for packets from other nodes, where the redirect path is on.
+pub const FROM_UPLINK: &str = "from_uplink";
 
 /// The frame goes on.
 pub const NEXT: i32 = -1;
@@ -106,7 +110,9 @@ impl Loaded {
     /// # Errors
     /// As for [`Loaded::new`].
     pub fn redirecting() -> Result<Self> {
-        Self::load(Ticks::of_kernel()?.per_second(), &DELIVER)
+        let [v4, v6] = DELIVER;
+        let names = [v4, v6, FROM_UPLINK];
+        Self::load(Ticks::of_kernel()?.per_second(), &names)
     }
 
     fn load(ticks_per_second: u32, deliver: &[&'static str]) -> Result<Self> {
@@ -190,6 +196,19 @@ impl Loaded {
         pods: &std::collections::HashMap<A, LocalPod>,
     ) -> Result<()> {
         replace::<A, LocalPod>(self.map(A::LOCAL_PODS)?, pods)
+    }
+
+    /// Makes these the ways to pods of other nodes of one family, by prefix.
+    ///
+    /// # Errors
+    /// If the kernel refuses a write.
+    pub fn set_remote_pods<A: Family>(&mut self, ways: &[(A, u32, RemotePods<A>)]) -> Result<()> {
+        let mut map: LpmTrie<_, Wire<A>, Wire<RemotePods<A>>> =
+            self.map(A::REMOTE_PODS)?.try_into()?;
+        for (address, bits, way) in ways {
+            map.insert(&Key::new(*bits, Wire(*address)), Wire(*way), 0)?;
+        }
+        Ok(())
     }
 
     /// From now on packets to pods of this node are delivered.
@@ -297,9 +316,17 @@ impl Loaded {
     /// # Errors
     /// If the kernel refuses the run: it wants a frame that is longer than an Ethernet header.
     pub fn run(&mut self, program: Program, frame: &[u8]) -> Result<Ran> {
+        self.run_named(program.name(), frame)
+    }
+
+    /// As [`Loaded::run`], of a program by its name in the object.
+    ///
+    /// # Errors
+    /// As for [`Loaded::run`], and if the program is not loaded.
+    pub fn run_named(&mut self, program: &'static str, frame: &[u8]) -> Result<Ran> {
         let mut out = vec![0; frame.len() + 256];
         let result = self
-            .program(program)?
+            .named(program)?
             .test_run(TestRunOptions {
                 data_in: Some(frame),
                 data_out: Some(&mut out),

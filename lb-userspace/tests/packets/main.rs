@@ -22,6 +22,7 @@ mod stack;
 mod summed;
 mod test_run;
 mod unallocated;
+mod uplink;
 
 // The runs take place on the loopback device of the process's own, empty network.
 lab::sandbox!();

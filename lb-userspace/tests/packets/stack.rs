@@ -121,7 +121,13 @@ fn program(log: &str) -> Result<Program> {
 fn the_longest_chain_of_calls_leaves_room_on_the_stack() -> Result<()> {
     let log = verifier_log()?;
     let programs = programs(&log)?;
-    for name in ["from_workload", "to_workload", "deliver_v4", "deliver_v6"] {
+    for name in [
+        "from_workload",
+        "to_workload",
+        "deliver_v4",
+        "deliver_v6",
+        "from_uplink",
+    ] {
         assert!(programs.contains_key(name), "{:?}", programs.keys());
     }
     for (name, program) in &programs {

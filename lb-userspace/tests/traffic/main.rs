@@ -29,6 +29,7 @@ mod source_port;
 mod spread;
 mod streams;
 mod unallocated;
+mod uplinks;
 
 lab::sandbox!();
 

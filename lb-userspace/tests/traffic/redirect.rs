@@ -15,7 +15,7 @@ use super::errors::{hear_all_errors, path_mtu, set_hops};
 use super::load::MixedLoad;
 use super::on_both_cnis;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A Service with one backend on the client's node, which packets already go straight to, over both families.
 fn delivered(cluster: &mut Cluster) -> Result<(Service, Pod, Pod)> {
@@ -57,14 +57,14 @@ fn wait_for_state(cluster: &mut Cluster, words: &str) -> Result<()> {
 }
 
 /// Packets of both families that the node has forwarded.
-fn forwarded(node: &Node) -> Result<BTreeMap<String, u64>> {
+pub(super) fn forwarded(node: &Node) -> Result<BTreeMap<String, u64>> {
     let mut all = counters(&node.netns)?;
     all.retain(|name, _| name == "Ip.ForwDatagrams" || name == "Ip6OutForwDatagrams");
     ensure!(all.len() == 2, "{all:?}");
     Ok(all)
 }
 
-fn run(netns: &Netns, program: &str, arguments: &str) -> Result<()> {
+pub(super) fn run(netns: &Netns, program: &str, arguments: &str) -> Result<()> {
     let output = netns.run(|| {
         Command::new(program)
             .args(arguments.split_whitespace())

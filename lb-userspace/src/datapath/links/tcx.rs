@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -52,11 +52,19 @@ pub(super) fn attach(
         pins::remove_link(pin)?;
         change = Change::AddedOverStalePin;
     }
-    let link = bpf::link_create(program.as_fd(), target.ifindex, at(side))
-        .map_err(target.failed("attach", side))?;
+    let link = create(target, side, program.as_fd())?;
     // Until it is pinned the link lives as long as this descriptor: a failure here leaves nothing behind.
     bpf::pin(link.as_fd(), pin).map_err(|error| PinError::new("make the pin", pin, error))?;
     Ok(change)
+}
+
+/// Attaches a program by a link that lives as long as the descriptor.
+pub(super) fn create(
+    target: Target<'_>,
+    side: Side,
+    program: BorrowedFd<'_>,
+) -> Result<OwnedFd, LinkError> {
+    bpf::link_create(program, target.ifindex, at(side)).map_err(target.failed("attach", side))
 }
 
 /// Whether the pinned link holds a program on this side of this device; none if there is no pin.
@@ -89,7 +97,7 @@ fn open(pin: &Path) -> Result<Option<OwnedFd>, PinError> {
 
 /// Whether a link is attached to this very side of this very device. The ifindex alone does not tell: a device that moved
 /// to another namespace may have the same one there.
-fn holds(link: &OwnedFd, target: Target<'_>, side: Side) -> Result<bool, LinkError> {
+pub(super) fn holds(link: &OwnedFd, target: Target<'_>, side: Side) -> Result<bool, LinkError> {
     let failed = || target.failed("inspect the link of", side);
     if bpf::kind(link.as_fd()).map_err(failed())? != ObjectKind::Link {
         return Ok(false);

@@ -157,6 +157,14 @@ fn scraped(define: &Definitions) -> Scraped {
             "lb_local_pods",
             "Addresses of pods of this node that packets are handed to past the host's stack.",
         ),
+        remote_prefixes: define.int_gauge(
+            "lb_remote_pod_prefixes",
+            "Prefixes of pods of other nodes to which packets are sent past the host's stack.",
+        ),
+        uplinks: define.int_gauge(
+            "lb_redirect_uplinks",
+            "Uplinks whose packets are handed to pods past the host's stack.",
+        ),
         connected: define.int_gauges(
             "lb_source_connected",
             "1 while changes of the resource are followed, else 0: what was seen last stays in force.",
