@@ -58,8 +58,9 @@ on_both_cnis! {
         builder.test(|cluster| {
             let client = cluster.client(1, "client")?;
             let mut flows = 0;
-            for vips in two_vips(cluster, DATAGRAMS)? {
-                let socket = client.netns.run(|| UdpSocket::bind((any(vips[0]), 40_053)))?;
+            // A program that another test starts may hold a closed socket for a moment longer, so that each has a port of its own.
+            for (vips, port) in two_vips(cluster, DATAGRAMS)?.into_iter().zip(40_053..) {
+                let socket = client.netns.run(|| UdpSocket::bind((any(vips[0]), port)))?;
                 socket.set_read_timeout(Some(PATIENCE))?;
                 // The large ones come in fragments.
                 for size in [5, 1_400, 20_000] {
@@ -76,7 +77,7 @@ on_both_cnis! {
                     }
                     ports.sort_unstable_by_key(|(from, _)| vips.iter().position(|vip| vip == from));
                     let [(first, own), (second, other)] = ports[..] else { unreachable!() };
-                    ensure!([first, second] == vips && own == 40_053 && other != 40_053, "{ports:?}");
+                    ensure!([first, second] == vips && own == port && other != port, "{ports:?}");
                     shown(cluster, second, other)?;
                 }
                 flows += 1;
