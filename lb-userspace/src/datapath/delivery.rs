@@ -22,8 +22,6 @@ use crate::causes::with_causes;
 const IN_ARRAY: [&str; 2] = ["deliver_v4", "deliver_v6"];
 /// The program of uplinks.
 const FROM_UPLINK: &str = "from_uplink";
-/// All programs.
-pub(super) const PROGRAMS: [&str; 3] = [IN_ARRAY[0], IN_ARRAY[1], FROM_UPLINK];
 
 /// The switch.
 pub struct Delivery {

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use aya_obj::{Object, ParseError, ProgramSection};
 use thiserror::Error;
 
-use super::delivery::PROGRAMS;
 use crate::maps::Shape;
 
 /// The object can't be used.
@@ -74,6 +73,8 @@ pub fn map_shapes(object: &[u8]) -> Result<BTreeMap<&'static str, Shape>, Object
 pub fn helpers(object: &[u8]) -> Result<BTreeSet<u32>, ObjectError> {
     /// BPF_JMP | BPF_CALL.
     const CALL: u8 = 0x85;
+    /// bpf_redirect_neigh, bpf_redirect_peer, bpf_check_mtu.
+    const OF_REDIRECT: [u32; 3] = [152, 155, 163];
     let object = parse(object)?;
     let of_sockets: BTreeSet<usize> = object
         .programs
@@ -81,20 +82,17 @@ pub fn helpers(object: &[u8]) -> Result<BTreeSet<u32>, ObjectError> {
         .filter(|program| matches!(program.section, ProgramSection::CgroupSockAddr { .. }))
         .map(|program| program.section_index)
         .collect();
-    let deliver: BTreeSet<(usize, u64)> = PROGRAMS
-        .iter()
-        .filter_map(|name| object.programs.get(*name))
-        .map(|program| program.function_key())
-        .collect();
     Ok(object
         .functions
         .iter()
-        .filter(|(key, _)| !of_sockets.contains(&key.0) && !deliver.contains(key))
+        .filter(|(key, _)| !of_sockets.contains(&key.0))
         .map(|(_, function)| function)
         .flat_map(|function| &function.instructions)
         // Another source register than 0 is a call inside the object.
         .filter(|instruction| instruction.code == CALL && instruction.src_reg() == 0)
         .map(|instruction| instruction.imm as u32)
+        // Functions that its programs call stand among those of the others, so that it is known by what it alone calls.
+        .filter(|helper| !OF_REDIRECT.contains(helper))
         .collect())
 }
 
@@ -116,6 +114,14 @@ mod tests {
     }
 
     #[cfg(ebpf_object)]
+    /// Linux 5.10 has no bpf_check_mtu, which the redirect path alone needs.
+    #[test]
+    fn what_the_redirect_path_alone_calls_is_not_demanded_of_a_kernel() {
+        let helpers = helpers(embedded().unwrap()).unwrap();
+        assert!(helpers.contains(&1), "bpf_map_lookup_elem");
+        assert!(!helpers.contains(&163), "bpf_check_mtu");
+    }
+
     #[test]
     fn its_maps_are_those_that_are_made_and_opened_without_it() {
         use crate::maps::spec::{Limits, all};
