@@ -20,6 +20,7 @@ mod lock;
 mod memlock;
 mod pins;
 mod ticks;
+mod verify;
 
 pub use cgroup::{
     AttachedHooks, Cgroup, CgroupError, Hook, Hooks, SocketBalancer, SocketConfig, SocketPrograms,
@@ -37,5 +38,6 @@ pub use pins::{
     CopyReport, Found, PinError, PinOutcome, PinPaths, PinState, other_layouts, states,
 };
 pub use ticks::Ticks;
+pub use verify::{LOG_LEVEL, verify};
 
 pub(crate) use links::tcx_is_supported;

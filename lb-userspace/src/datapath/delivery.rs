@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::links::{Mechanism, Uplinks};
 use super::load::LoadedProgram;
+use super::verify::verify;
 use crate::causes::with_causes;
 
 /// The programs, in the order of their places in the array.
@@ -67,7 +68,7 @@ fn load_program(
     name: &'static str,
 ) -> Result<(LoadedProgram, ProgramFd), Box<dyn std::error::Error>> {
     let program: &mut SchedClassifier = ebpf.program_mut(name).ok_or(name)?.try_into()?;
-    program.load()?;
+    verify(name, || program.load())?;
     let loaded = LoadedProgram::of(name, program.info()?, program.fd()?)?;
     info!(
         program = name,

@@ -28,6 +28,7 @@ use super::{
     pins::{self, CarryOver, CopyReport, PinError, PinOutcome, PinPaths, PinState, Prepared},
     raise_memlock,
     ticks::Ticks,
+    verify::{LOG_LEVEL, verify},
 };
 use crate::maps::spec::{self, LimitError, Limits, Shape};
 
@@ -274,6 +275,7 @@ impl Loader<'_> {
             sockets.set(&mut loader);
         }
         loader
+            .verifier_log_level(LOG_LEVEL)
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
             .override_global("REDIRECT", &redirect, true)
@@ -439,7 +441,7 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<LoadedProgram, Lo
         .ok_or(LoadError::MissingProgram(name))?
         .try_into()
         .map_err(refused)?;
-    program.load().map_err(refused)?;
+    verify(name, || program.load()).map_err(refused)?;
     LoadedProgram::of(
         name,
         program.info().map_err(refused)?,

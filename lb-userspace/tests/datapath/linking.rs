@@ -1,7 +1,9 @@
 //! Programs on devices, by both mechanisms.
 
 use anyhow::Result;
-use lb_userspace::datapath::{Attach, AttachPoint, Change, Holder, LinkError, Side, attach_points};
+use lb_userspace::datapath::{
+    Attach, AttachPoint, Change, Holder, LOG_LEVEL, LinkError, Side, attach_points, verify,
+};
 
 use crate::support::{assert_attached_once, names, node};
 
@@ -260,10 +262,12 @@ fn a_second_copy_of_our_filter_is_removed() -> Result<()> {
     let (datapath, links) = node.start(Attach::Clsact)?;
     node.netns.run(|| links.attach(100, "veth1"))?;
     let pin = node.paths.bpffs().join("copy");
-    let mut object = aya::Ebpf::load(lb_userspace::datapath::object::embedded()?)?;
+    let mut object = aya::EbpfLoader::new()
+        .verifier_log_level(LOG_LEVEL)
+        .load(lb_userspace::datapath::object::embedded()?)?;
     let program: &mut aya::programs::SchedClassifier =
         object.program_mut("from_workload").unwrap().try_into()?;
-    program.load()?;
+    verify("from_workload", || program.load())?;
     program.pin(&pin)?;
     for priority in [5, 20] {
         let id = aya::programs::ProgramInfo::from_pin(&pin)?.id();

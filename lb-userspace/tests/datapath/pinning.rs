@@ -11,7 +11,9 @@ use lb_common::{
     conntrack::{ConntrackKey, Flow},
     layout::{LAYOUT, name},
 };
-use lb_userspace::datapath::{Found, PinOutcome, PinState, object, other_layouts, states};
+use lb_userspace::datapath::{
+    Found, LOG_LEVEL, PinOutcome, PinState, object, other_layouts, states, verify,
+};
 use lb_userspace::maps::Limits;
 
 use crate::support::{Node, node, small_limits};
@@ -102,12 +104,14 @@ fn what_is_no_map_is_replaced_as_well() -> Result<()> {
     drop(datapath);
     let slots = node.paths.map(name::SLOTS);
     fs::remove_file(&slots)?;
-    let mut object = aya::Ebpf::load(object::embedded()?)?;
+    let mut object = aya::EbpfLoader::new()
+        .verifier_log_level(LOG_LEVEL)
+        .load(object::embedded()?)?;
     let program: &mut aya::programs::SchedClassifier = object
         .program_mut("to_workload")
         .context("to_workload")?
         .try_into()?;
-    program.load()?;
+    verify("to_workload", || program.load())?;
     program.pin(&slots)?;
 
     assert!(matches!(

@@ -7,7 +7,7 @@ use aya::EbpfLoader;
 use aya::programs::{CgroupSockAddr, ProgramInfo};
 use lab::Sandbox;
 use lb_common::pipeline::socket::Scope;
-use lb_userspace::datapath::{Hook, object};
+use lb_userspace::datapath::{Hook, LOG_LEVEL, object, verify};
 
 use crate::loaded::{DELIVER, FROM_UPLINK, Loaded, Program};
 
@@ -36,6 +36,7 @@ fn the_verifier_walks_no_further_than_the_budgets_of_sockets() -> Result<()> {
     for (scope, tells_errors) in [(Scope::Host, 1_u32), (Scope::All, 1), (Scope::All, 0)] {
         let scope = scope as u32;
         let mut ebpf = EbpfLoader::new()
+            .verifier_log_level(LOG_LEVEL)
             .override_global("SOCKET_SCOPE", &scope, true)
             .override_global("TELLS_ERRORS", &tells_errors, true)
             .load(object::embedded()?)
@@ -43,7 +44,7 @@ fn the_verifier_walks_no_further_than_the_budgets_of_sockets() -> Result<()> {
         for hook in Hook::ALL {
             let program = ebpf.program_mut(hook.program()).context("a program")?;
             let program: &mut CgroupSockAddr = program.try_into()?;
-            program.load()?;
+            verify(hook.program(), || program.load())?;
             let budget = match hook {
                 // Both families, as a socket of IPv6 may speak IPv4.
                 Hook::Connect6 => 9_000,

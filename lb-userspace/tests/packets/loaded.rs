@@ -20,7 +20,7 @@ use lb_common::redirect::{LocalPod, RemotePods};
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::testing::MemoryDataplane;
 use lb_common::vip_filter;
-use lb_userspace::datapath::{Ticks, object};
+use lb_userspace::datapath::{LOG_LEVEL, Ticks, object, verify};
 
 use crate::family::Family;
 use crate::test_run::run_summed;
@@ -128,6 +128,7 @@ impl Loaded {
             .map_max_entries(name::FRAGMENTS_V6, 65_536)
             .map_max_entries(name::HELD_V4, 8_192)
             .map_max_entries(name::HELD_V6, 8_192)
+            .verifier_log_level(LOG_LEVEL)
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
             .override_global("REDIRECT", &u32::from(!deliver.is_empty()), true)
@@ -139,7 +140,7 @@ impl Loaded {
                 .program_mut(name)
                 .with_context(|| format!("no program {name}"))?
                 .try_into()?;
-            program.load()?;
+            verify(name, || program.load())?;
         }
         let counters: PerCpuArray<MapData, u64> = ebpf
             .take_map(name::COUNTERS)

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::{Hook, namespace};
 use crate::causes::with_causes;
 use crate::datapath::load::{LoadError, LoadedProgram};
+use crate::datapath::verify::verify;
 
 /// The programs of all hooks.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ fn load_one(ebpf: &mut Ebpf, hook: Hook) -> Result<LoadedProgram, LoadError> {
         .ok_or(LoadError::MissingProgram(name))?
         .try_into()
         .map_err(refused)?;
-    program.load().map_err(refused)?;
+    verify(name, || program.load()).map_err(refused)?;
     LoadedProgram::of(
         name,
         program.info().map_err(refused)?,
