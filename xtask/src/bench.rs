@@ -30,6 +30,8 @@ enum What {
     ControlPlane(Measurement),
     /// What a packet costs in the programs, in nanoseconds over a program that does nothing; writes docs/benchmarks/packet.md
     Packet(Measurement),
+    /// Draws the charts in docs/benchmarks again, from the results beside them
+    Charts,
 }
 
 #[derive(Args)]
@@ -51,16 +53,19 @@ struct Measurement {
 /// # Errors
 /// Without root, if something can't be installed or built, or if the measurement fails.
 pub fn run(options: &Options) -> Result<()> {
-    if !setup::is_root() {
+    let draws = matches!(options.what, What::Charts);
+    if !draws && !setup::is_root() {
         bail!("to measure, it makes network namespaces and loads BPF programs: run it as root");
     }
     match &options.what {
-        What::ControlPlane(options) => control_plane(options),
+        What::ControlPlane(options) => beside_kube_proxy("control-plane", options),
         What::Packet(options) => packet(options),
+        What::Charts => charts(),
     }
 }
 
-fn control_plane(options: &Measurement) -> Result<()> {
+/// What needs the real kube-proxy, its tools, and an agent's program that is made for users.
+fn beside_kube_proxy(name: &str, options: &Measurement) -> Result<()> {
     setup::ensure("measure", &[host::LAB, host::BENCH])?;
     let keep = workspace::root().join("target/bench");
     let tools = tools::prepare(&keep)?;
@@ -75,7 +80,7 @@ fn control_plane(options: &Measurement) -> Result<()> {
             "lb",
         ]))
     })?;
-    let mut command = measurer("control-plane", options)?;
+    let mut command = measurer(name, options)?;
     command.arg("--keep").arg(&keep);
     command
         .arg("--lb")
@@ -91,6 +96,13 @@ fn packet(options: &Measurement) -> Result<()> {
     build_ebpf::run()?;
     let mut command = measurer("packet", options)?;
     execute(command.args(&options.rest))
+}
+
+fn charts() -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args(["run", "--quiet", "--package", "bench", "--", "charts"]);
+    let directory = workspace::root().join("docs/benchmarks");
+    execute(command.arg("--directory").arg(directory))
 }
 
 /// The program that measures, built, with the arguments that each measurement takes.

@@ -3,18 +3,19 @@
 
 mod changes;
 mod document;
-mod fill;
-mod goals;
 mod meter;
 mod probe;
 mod programmed;
-mod proxy;
 mod quiet;
-mod results;
 mod round;
 mod scrape;
 mod site;
-mod usage;
+
+pub mod fill;
+pub mod goals;
+pub mod proxy;
+pub mod results;
+pub mod usage;
 
 use std::path::PathBuf;
 use std::time::Instant;

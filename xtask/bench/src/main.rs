@@ -1,6 +1,7 @@
 //! The program behind `cargo xtask bench`: measures the data plane, by itself and beside kube-proxy, in namespaces of its own. It
 //! is a program of its own, so that the other verbs are built without a Kubernetes client.
 
+mod chart;
 mod control_plane;
 mod machine;
 mod numbers;
@@ -28,6 +29,8 @@ enum Verb {
     ControlPlane(control_plane::Options),
     /// What a packet costs in the programs, without device and stack
     Packet(packet::Options),
+    /// Draws the charts of results that are there
+    Charts(chart::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,5 +47,6 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.verb {
         Verb::ControlPlane(options) => control_plane::run(options),
         Verb::Packet(options) => packet::run(options),
+        Verb::Charts(options) => chart::run(options),
     }
 }

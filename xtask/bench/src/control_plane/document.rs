@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use super::goals::{Figure, ROWS, Row};
 use super::proxy::Kind;
 use super::results::{Results, Size};
+use crate::chart;
 use crate::numbers::{range, short};
 
 const WHAT: &str = "\
@@ -31,7 +32,7 @@ all changes of all rounds; in brackets are the lowest and the highest round.
 - API requests and watch events pass through a relay in user space, for all alike.
 ";
 
-/// Writes `FILE.md` and `FILE.json`.
+/// Writes `FILE.md`, `FILE.json` and the chart.
 ///
 /// # Errors
 /// When they cannot be written.
@@ -43,7 +44,8 @@ pub fn write(results: &Results, file: &Path) -> Result<()> {
     let text = serde_json::to_string(results)? + "\n";
     fs::write(&json, text).with_context(|| json.display().to_string())?;
     let document = file.with_extension("md");
-    fs::write(&document, page(results)).with_context(|| document.display().to_string())
+    fs::write(&document, page(results)).with_context(|| document.display().to_string())?;
+    chart::of_control_plane(&json)
 }
 
 /// All tables, one for each number of Services.
@@ -79,6 +81,7 @@ fn page(results: &Results) -> String {
         .map(|it| format!("{}: {}", it.program, it.version))
         .collect();
     let _ = writeln!(text, "{}.\n", versions.join("; "));
+    text += "![figures with a goal](control-plane-goals.svg)\n\n";
     text += &tables(results);
     text += "\n## How it is measured\n\n";
     text += WHAT;

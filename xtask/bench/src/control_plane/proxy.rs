@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use lab::{Netns, Process, Sandbox};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::results::Version;
 
@@ -18,7 +18,7 @@ use super::results::Version;
 const GRACE: Duration = Duration::from_secs(30);
 
 /// A data plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// This project's agent

@@ -1,6 +1,6 @@
 //! What was measured, as it goes into the JSON file. Times in the unit that the field's words name.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Options;
 use super::proxy::Kind;
@@ -18,7 +18,7 @@ pub struct Results {
 }
 
 /// A program that took part.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Version {
     pub program: String,
     pub version: String,
@@ -35,21 +35,21 @@ pub struct Settings {
 }
 
 /// All rounds with one number of Services.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Size {
     pub services: u32,
     pub proxies: Vec<Measured>,
 }
 
 /// All rounds of one data plane.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Measured {
     pub kind: Kind,
     pub rounds: Vec<Round>,
 }
 
 /// One start of one data plane.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Round {
     /// Of the machine, before it.
     pub load_average: f64,
@@ -98,7 +98,7 @@ pub struct Round {
 }
 
 /// One endpoint is changed at the API; milliseconds since the request was sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Change {
     /// The watch event reached the node.
     pub event: f64,

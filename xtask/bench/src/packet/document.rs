@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::case::Row;
+use crate::chart;
 use crate::machine::Machine;
 use crate::numbers::{median, range, short};
 
@@ -45,7 +46,7 @@ pub struct Settings {
     pub samples: u32,
 }
 
-/// Writes `FILE.md` and `FILE.json`.
+/// Writes `FILE.md`, `FILE.json` and the chart.
 ///
 /// # Errors
 /// When they cannot be written.
@@ -57,7 +58,8 @@ pub fn write(results: &Results, file: &Path) -> Result<()> {
     let text = serde_json::to_string(results)? + "\n";
     fs::write(&json, text).with_context(|| json.display().to_string())?;
     let document = file.with_extension("md");
-    fs::write(&document, page(results)).with_context(|| document.display().to_string())
+    fs::write(&document, page(results)).with_context(|| document.display().to_string())?;
+    chart::of_packet(&json)
 }
 
 fn page(results: &Results) -> String {
@@ -98,7 +100,7 @@ fn page(results: &Results) -> String {
             walked.join(", ")
         );
     }
-    text += "\n";
+    text += "\n![what a packet costs](packet-cost.svg)\n\n";
     text += &table(results);
     text += "\n## How it is measured\n\n";
     text += WHAT;
