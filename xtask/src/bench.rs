@@ -30,6 +30,8 @@ enum What {
     ControlPlane(Measurement),
     /// What a packet costs in the programs, in nanoseconds over a program that does nothing; writes docs/benchmarks/packet.md
     Packet(Measurement),
+    /// What a request and a stream cost from pod to pod, beside kube-proxy and no load balancer; writes docs/benchmarks/traffic.md
+    Traffic(Measurement),
     /// Draws the charts in docs/benchmarks again, from the results beside them
     Charts,
 }
@@ -60,6 +62,7 @@ pub fn run(options: &Options) -> Result<()> {
     match &options.what {
         What::ControlPlane(options) => beside_kube_proxy("control-plane", options),
         What::Packet(options) => packet(options),
+        What::Traffic(options) => beside_kube_proxy("traffic", options),
         What::Charts => charts(),
     }
 }

@@ -3,6 +3,7 @@
 mod control_plane;
 mod packet;
 mod svg;
+mod traffic;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use svg::Chart;
 
 pub use control_plane::of_control_plane;
 pub use packet::of_packet;
+pub use traffic::of_traffic;
 
 /// What `bench charts` takes.
 #[derive(Args, Debug)]
@@ -31,9 +33,10 @@ pub struct Options {
 /// When one is not readable or a chart cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     type Draw = fn(&Path) -> Result<()>;
-    let all: [(&str, Draw); 2] = [
+    let all: [(&str, Draw); 3] = [
         ("packet.json", of_packet),
         ("control-plane.json", of_control_plane),
+        ("traffic.json", of_traffic),
     ];
     for (name, draw) in all {
         let json = options.directory.join(name);

@@ -6,6 +6,7 @@ mod control_plane;
 mod machine;
 mod numbers;
 mod packet;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -29,8 +30,13 @@ enum Verb {
     ControlPlane(control_plane::Options),
     /// What a packet costs in the programs, without device and stack
     Packet(packet::Options),
+    /// What a request and a stream cost from pod to pod, beside kube-proxy and no load balancer
+    Traffic(traffic::Options),
     /// Draws the charts of results that are there
     Charts(chart::Options),
+    /// The other end of `traffic`, in a pod
+    #[command(hide = true)]
+    TrafficServer(traffic::server::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +53,8 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.verb {
         Verb::ControlPlane(options) => control_plane::run(options),
         Verb::Packet(options) => packet::run(options),
+        Verb::Traffic(options) => traffic::run(options),
         Verb::Charts(options) => chart::run(options),
+        Verb::TrafficServer(options) => traffic::server::run(options),
     }
 }

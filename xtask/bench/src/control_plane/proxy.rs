@@ -207,6 +207,11 @@ impl Programs {
         Ok(versions)
     }
 
+    /// The agent's program.
+    pub fn lb(&self) -> &Path {
+        &self.lb
+    }
+
     fn tools(&self, kind: Kind) -> Option<&Path> {
         match kind {
             Kind::Lb => None,
@@ -254,12 +259,7 @@ impl Proxy {
     /// # Errors
     /// When it does not end.
     pub fn stop(mut self) -> Result<()> {
-        self.process.signal(libc::SIGTERM)?;
-        let asked = Instant::now();
-        while self.process.try_wait()?.is_none() {
-            ensure!(asked.elapsed() < GRACE, "{} does not end", self.kind.name());
-            thread::sleep(Duration::from_millis(10));
-        }
+        self.end()?;
         match self.kind {
             Kind::Lb => {
                 let pins = self.bpffs.join("lb");
@@ -278,6 +278,14 @@ impl Proxy {
         }
     }
 
+    /// Ends it, and leaves what it has programmed, which goes on without it.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn leave_rules(mut self) -> Result<()> {
+        self.end()
+    }
+
     /// The error with the end of the log, and word of it if the program has ended.
     pub fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
@@ -291,6 +299,16 @@ impl Proxy {
             "{} {state}; its log ends with\n{tail}",
             self.kind.name()
         ))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.process.signal(libc::SIGTERM)?;
+        let asked = Instant::now();
+        while self.process.try_wait()?.is_none() {
+            ensure!(asked.elapsed() < GRACE, "{} does not end", self.kind.name());
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     fn list(&self, tool: &str, arguments: &[&str]) -> Result<String> {
