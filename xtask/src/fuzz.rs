@@ -103,11 +103,9 @@ pub fn run(options: &Options) -> Result<()> {
 pub fn brief() -> Result<(Tally, Vec<String>)> {
     let failures = run_targets(&Target::ALL, BRIEF)?;
     let failed = failures.len() as u32;
-    let tally = Tally {
-        passed: Target::ALL.len() as u32 - failed,
-        failed,
-        ignored: 0,
-    };
+    let mut tally = Tally::default();
+    tally.passed = Target::ALL.len() as u32 - failed;
+    tally.failed = failed;
     Ok((tally, failures))
 }
 

@@ -95,7 +95,7 @@ pub fn run(releases: &[Release], tally: &mut Tally) -> Result<()> {
             outcome.tally,
             outcome.took.as_secs_f64()
         );
-        *tally += outcome.tally;
+        *tally += outcome.tally.clone();
     }
     let failures: Vec<String> = outcomes
         .iter()

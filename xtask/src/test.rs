@@ -162,6 +162,7 @@ fn run_commands(level: Level) -> (Tally, Vec<String>) {
     (tally, failures)
 }
 
+/// The levels, their results, and what the failed tests said.
 fn print_summary(reports: &[Report]) {
     println!("\n##### summary #####");
     let mut total = Tally::default();
@@ -182,8 +183,11 @@ fn print_summary(reports: &[Report]) {
         if let Some(failure) = failure {
             println!("            {failure}");
         }
-        total += *tally;
+        total += tally.clone();
         took += *time;
     }
     println!("{:<18} {total}, {:>6.1} s", "total", took.as_secs_f64());
+    for failure in &total.failures {
+        println!("\n{}", failure.trim_end());
+    }
 }

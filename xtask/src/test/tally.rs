@@ -11,8 +11,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::step;
 
+/// How much of what a failed test said is repeated at the end: the reason, not a whole log.
+const LINES_OF_A_FAILURE: usize = 30;
+
 /// How many tests ended which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Ran and held.
     pub passed: u32,
@@ -20,6 +23,10 @@ pub struct Tally {
     pub failed: u32,
     /// Did not run.
     pub ignored: u32,
+    /// What each failed test said, below its name. Who looks at the end of a long log finds it there.
+    pub failures: Vec<String>,
+    /// How many lines of the last failure are still to come, while its part of the output is passed through.
+    room: usize,
 }
 
 impl Tally {
@@ -54,6 +61,18 @@ impl Tally {
 
     /// Adds the results that a line tells, if it tells any.
     pub fn count(&mut self, line: &str) {
+        let is_heading = line.starts_with("---- ") && line.ends_with(" ----");
+        if is_heading {
+            self.failures.push(String::new());
+            self.room = LINES_OF_A_FAILURE;
+        } else if line == "failures:" {
+            self.room = 0;
+        }
+        if let (Some(failure), 1..) = (self.failures.last_mut(), self.room) {
+            failure.push_str(line);
+            failure.push('\n');
+            self.room -= 1;
+        }
         if let Some(results) = results(line) {
             *self += results;
         }
@@ -65,6 +84,7 @@ impl AddAssign for Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
+        self.failures.extend(other.failures);
     }
 }
 
@@ -93,6 +113,7 @@ fn results(line: &str) -> Option<Tally> {
         passed: count("passed")?,
         failed: count("failed")?,
         ignored: count("ignored")?,
+        ..Tally::default()
     })
 }
 
@@ -108,7 +129,8 @@ mod tests {
             Some(Tally {
                 passed: 12,
                 failed: 3,
-                ignored: 1
+                ignored: 1,
+                ..Tally::default()
             })
         );
         assert_eq!(results("test parses_a_result ... ok"), None);
@@ -133,8 +155,30 @@ mod tests {
             Tally {
                 passed: 2,
                 failed: 0,
-                ignored: 0
+                ignored: 0,
+                ..Tally::default()
             }
         );
+    }
+
+    #[test]
+    fn what_failed_tests_said_is_kept_up_to_a_number_of_lines() {
+        let mut tally = Tally::default();
+        let mut output = vec![
+            "test a ... ok",
+            "failures:",
+            "",
+            "---- b stdout ----",
+            "left 1",
+        ];
+        output.extend(["right 2", ""]);
+        output.extend(["---- c stdout ----"].into_iter().chain(["more"; 99]));
+        output.extend(["", "failures:", "    b", "    c", "test result: FAILED"]);
+        output.into_iter().for_each(|line| tally.count(line));
+        let [b, c] = &tally.failures[..] else {
+            panic!("{:?}", tally.failures);
+        };
+        assert_eq!(b, "---- b stdout ----\nleft 1\nright 2\n\n");
+        assert_eq!(c.lines().count(), LINES_OF_A_FAILURE);
     }
 }
