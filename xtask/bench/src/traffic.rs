@@ -10,6 +10,7 @@ mod kube_proxy;
 mod rig;
 mod service;
 mod socket;
+mod tables;
 mod testbed;
 
 pub mod mode;
@@ -33,6 +34,9 @@ use testbed::Testbed;
 
 /// What a measurement takes beside the time that it measures.
 const BESIDE: Duration = Duration::from_millis(25);
+
+/// What a mode takes until it is up, on average: most of it is kube-proxy's, with many Services.
+const COMING_UP: Duration = Duration::from_secs(6);
 
 /// What `bench traffic` takes.
 #[derive(Args, Debug)]
@@ -105,11 +109,13 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let time = Duration::from_millis(options.milliseconds);
     let cells = results.rows.len() as u32;
+    let measuring = (time + BESIDE) * cells * options.rounds;
     println!(
-        "==> {cells} measurements of {} ms in each of {} rounds: {:.0} s, after the data planes are up",
+        "==> {cells} measurements of {} ms in each of {} rounds: {:.0} min, and some {:.0} min until all data planes are up",
         options.milliseconds,
         options.rounds,
-        ((time + BESIDE) * cells * options.rounds).as_secs_f64()
+        measuring.as_secs_f64() / 60.0,
+        (COMING_UP * modes.len() as u32).as_secs_f64() / 60.0
     );
     let rigs = rigs(options, &modes, cpu)?;
     for number in 1..=options.rounds {
@@ -129,7 +135,7 @@ pub fn run(options: &Options) -> Result<()> {
         results.retransmitted += rig.testbed.retransmitted()?;
     }
     document::write(&results, &options.document)?;
-    println!("\n{}", document::tables(&results));
+    println!("\n{}", tables::tables(&results));
     println!("written to {}.md and .json", options.document.display());
     Ok(())
 }

@@ -54,7 +54,7 @@ pub enum Tone {
     OwnToo,
 }
 
-const LABEL: f64 = 270.0;
+const LABEL: f64 = 300.0;
 const BAR: f64 = 200.0;
 const FIGURE: f64 = 70.0;
 const GAP: f64 = 24.0;
