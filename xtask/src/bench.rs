@@ -3,10 +3,11 @@
 
 mod tools;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
 use crate::{
@@ -34,6 +35,9 @@ enum What {
     Traffic(Measurement),
     /// Draws the charts in docs/benchmarks again, from the results beside them
     Charts,
+    /// What the agent's own work costs, from a source's event to the maps: runs the benchmarks of lb-userspace by criterion; writes
+    /// docs/benchmarks/userspace.md
+    Userspace(Measurement),
 }
 
 #[derive(Args)]
@@ -64,6 +68,7 @@ pub fn run(options: &Options) -> Result<()> {
         What::Packet(options) => packet(options),
         What::Traffic(options) => beside_kube_proxy("traffic", options),
         What::Charts => charts(),
+        What::Userspace(options) => userspace(options),
     }
 }
 
@@ -106,6 +111,23 @@ fn charts() -> Result<()> {
     command.args(["run", "--quiet", "--package", "bench", "--", "charts"]);
     let directory = workspace::root().join("docs/benchmarks");
     execute(command.arg("--directory").arg(directory))
+}
+
+/// Options that follow go to criterion, such as a name to filter by.
+fn userspace(options: &Measurement) -> Result<()> {
+    setup::ensure("measure", &[host::LAB])?;
+    build_ebpf::run()?;
+    let figures = workspace::root().join("target/bench/criterion");
+    if figures.exists() {
+        // What is left of an earlier run is no figure of this one.
+        fs::remove_dir_all(&figures).with_context(|| figures.display().to_string())?;
+    }
+    let mut benchmarks = workspace::cargo();
+    benchmarks.args(["bench", "--package", "lb-userspace", "--bench", "userspace"]);
+    benchmarks.arg("--").args(&options.rest);
+    execute(benchmarks.env("CRITERION_HOME", &figures))?;
+    let mut command = measurer("userspace", options)?;
+    execute(command.arg("--criterion").arg(figures))
 }
 
 /// The program that measures, built, with the arguments that each measurement takes.

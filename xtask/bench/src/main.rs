@@ -7,6 +7,7 @@ mod machine;
 mod numbers;
 mod packet;
 mod traffic;
+mod userspace;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Verb {
     /// The other end of `traffic`, in a pod
     #[command(hide = true)]
     TrafficServer(traffic::server::Options),
+    /// What the agent's stages cost by themselves, from criterion's figures
+    Userspace(userspace::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +59,6 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Traffic(options) => traffic::run(options),
         Verb::Charts(options) => chart::run(options),
         Verb::TrafficServer(options) => traffic::server::run(options),
+        Verb::Userspace(options) => userspace::run(options),
     }
 }
