@@ -4,13 +4,14 @@
 //! frontends; one that changes is replaced by one write. What no frontend refers to any more goes last. So no packet
 //! finds a frontend with a slot whose backend is missing.
 
-use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use lb_common::frontend::Frontend;
 use lb_common::vip_filter;
 
 use crate::desired::{Rows, SlotWrites, Touched};
+use crate::hashed::HashSet;
 use crate::maps::{BackendKey, BackendRow, FrontendAt, Op, row};
 
 /// What a step does; steps of a lesser phase come first.
@@ -64,28 +65,51 @@ pub struct Step {
     pub owners: [u32; 2],
 }
 
-/// Where desired and actual may differ, in an order.
+/// Where desired and actual may differ, in an order: keys of rows that are to be there, and of those that are not.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Keys {
     /// Of frontends that are no address's own row.
-    ports: Vec<FrontendAt>,
+    ports: Changes<FrontendAt>,
     /// Of addresses' own rows.
-    addresses: Vec<FrontendAt>,
-    backends: Vec<BackendKey>,
-    services: Vec<u32>,
+    addresses: Changes<FrontendAt>,
+    backends: Changes<BackendKey>,
+    services: Changes<u32>,
     /// Of tables that are not written: the index of the first slot.
     tables: Vec<u32>,
 }
 
+/// Keys of one kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Changes<K> {
+    puts: Vec<K>,
+    deletes: Vec<K>,
+}
+
+impl<K: Ord> Changes<K> {
+    /// In their order: rows that were made one after another are near each other, and so they are found faster.
+    fn new(keys: impl Iterator<Item = K>, is_desired: impl Fn(&K) -> bool) -> Self {
+        let (mut puts, mut deletes): (Vec<K>, Vec<K>) = keys.partition(is_desired);
+        puts.sort_unstable();
+        deletes.sort_unstable();
+        Self { puts, deletes }
+    }
+}
+
 impl Keys {
     /// The touched keys, and the tables to write.
-    pub fn new(touched: &Touched, writes: &SlotWrites) -> Self {
-        let (addresses, ports) = touched.frontends.iter().partition(|at| at.is_address_row());
+    pub fn new(touched: &Touched, desired: &Rows, writes: &SlotWrites) -> Self {
+        let frontends = |of_addresses: bool| {
+            let keys = touched.frontends.iter();
+            let keys = keys.filter(move |at| at.is_address_row() == of_addresses);
+            Changes::new(keys.copied(), |at| desired.frontends.contains_key(at))
+        };
+        let backends = touched.backends.iter().copied();
+        let services = touched.services.iter().copied();
         Self {
-            ports,
-            addresses,
-            backends: touched.backends.iter().copied().collect(),
-            services: touched.services.iter().copied().collect(),
+            ports: frontends(false),
+            addresses: frontends(true),
+            backends: Changes::new(backends, |key| desired.backends.contains_key(key)),
+            services: Changes::new(services, |id| desired.services.contains_key(id)),
             tables: writes.keys().copied().collect(),
         }
     }
@@ -93,13 +117,15 @@ impl Keys {
     /// Ranges of at most `size` keys which together are all that a phase may concern.
     pub fn parts(&self, phase: Phase, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let len = match phase {
-            Phase::DeleteFrontends | Phase::PutFrontends => self.ports.len(),
-            Phase::SetVipBits | Phase::DeleteAddressRows | Phase::PutAddressRows => {
-                self.addresses.len()
-            }
-            Phase::PutBackends | Phase::DeleteBackends => self.backends.len(),
-            Phase::PutServices | Phase::DeleteServices => self.services.len(),
+            Phase::DeleteFrontends => self.ports.deletes.len(),
+            Phase::DeleteAddressRows => self.addresses.deletes.len(),
+            Phase::SetVipBits | Phase::PutAddressRows => self.addresses.puts.len(),
+            Phase::PutBackends => self.backends.puts.len(),
             Phase::WriteSlots => self.tables.len(),
+            Phase::PutServices => self.services.puts.len(),
+            Phase::PutFrontends => self.ports.puts.len(),
+            Phase::DeleteBackends => self.backends.deletes.len(),
+            Phase::DeleteServices => self.services.deletes.len(),
         };
         (0..len)
             .step_by(size)
@@ -125,24 +151,27 @@ impl Compared<'_> {
     /// what is desired, wherever the keys say that it may differ.
     pub fn steps(&self, phase: Phase, keys: &Keys, part: Range<usize>) -> Vec<Step> {
         match phase {
-            Phase::DeleteFrontends => self.frontends(&keys.ports[part], delete_frontend),
-            Phase::DeleteAddressRows => self.frontends(&keys.addresses[part], delete_frontend),
-            Phase::PutFrontends => self.frontends(&keys.ports[part], put_frontend),
-            Phase::PutAddressRows => self.frontends(&keys.addresses[part], put_frontend),
-            Phase::SetVipBits => self.vip_bits(&keys.addresses[part]),
-            Phase::PutBackends => self.backends(&keys.backends[part], |key, new, old| {
+            Phase::DeleteFrontends => self.frontends(&keys.ports.deletes[part], delete_frontend),
+            Phase::DeleteAddressRows => {
+                self.frontends(&keys.addresses.deletes[part], delete_frontend)
+            }
+            Phase::PutFrontends => self.frontends(&keys.ports.puts[part], put_frontend),
+            Phase::PutAddressRows => self.frontends(&keys.addresses.puts[part], put_frontend),
+            Phase::SetVipBits => self.vip_bits(&keys.addresses.puts[part]),
+            Phase::PutBackends => self.backends(&keys.backends.puts[part], |key, new, old| {
                 let new = new.filter(|new| old != Some(new))?;
                 Some(Op::PutBackend(key.id, *new))
             }),
-            Phase::DeleteBackends => self.backends(&keys.backends[part], |key, new, old| {
-                (new.is_none() && old.is_some()).then_some(Op::DeleteBackend(*key))
-            }),
-            Phase::PutServices => self.services(&keys.services[part], |id| {
+            Phase::DeleteBackends => self
+                .backends(&keys.backends.deletes[part], |key, new, old| {
+                    (new.is_none() && old.is_some()).then_some(Op::DeleteBackend(*key))
+                }),
+            Phase::PutServices => self.services(&keys.services.puts[part], |id| {
                 let new = self.desired.services.get(&id)?;
                 (self.actual.services.get(&id) != Some(new))
                     .then(|| Op::PutService(id, new.clone()))
             }),
-            Phase::DeleteServices => self.services(&keys.services[part], |id| {
+            Phase::DeleteServices => self.services(&keys.services.deletes[part], |id| {
                 let goes = !self.desired.services.contains_key(&id)
                     && self.actual.services.contains_key(&id);
                 goes.then_some(Op::DeleteService(id))
@@ -168,7 +197,7 @@ impl Compared<'_> {
 
     /// Bits that are set already are left out, and none occurs twice.
     fn vip_bits(&self, addresses: &[FrontendAt]) -> Vec<Step> {
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         let step = |at: &FrontendAt| {
             let (new, old) = self.frontend(at);
             new?;
@@ -216,7 +245,7 @@ impl Compared<'_> {
             Some(Step {
                 op: Op::WriteSlots {
                     offset: *offset,
-                    ids: write.ids.clone(),
+                    ids: Arc::clone(&write.ids),
                 },
                 owners: [write.service_id, 0],
             })

@@ -20,12 +20,13 @@ mod rows;
 mod table;
 mod unserved;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::hashed::{HashMap, HashSet};
 use crate::maps::{FrontendAt, Limits};
 use crate::model::ObjectName;
 use crate::resolve::ResolvedPort;
@@ -86,19 +87,19 @@ impl Desired {
         let mut pool = Pool::new(limits, last_epoch);
         let adoptable = Adoptable::find(rows, contents, &mut pool);
         Self {
-            wanted: HashMap::new(),
+            wanted: HashMap::default(),
             claims: Claims::default(),
-            placed: HashMap::new(),
-            names: HashMap::new(),
+            placed: HashMap::default(),
+            names: HashMap::default(),
             rows: Rows::default(),
             touched: Touched::default(),
             writes: SlotWrites::new(),
-            vips: HashMap::new(),
+            vips: HashMap::default(),
             frontends_used: [0; 2],
             gone_vips: Vec::new(),
             resting_vips: VecDeque::new(),
             problems: BTreeMap::new(),
-            unserved: HashMap::new(),
+            unserved: HashMap::default(),
             unserved_changed: true,
             refused: BTreeSet::new(),
             room: false,

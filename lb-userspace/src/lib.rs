@@ -12,6 +12,7 @@ pub mod desired;
 pub mod devices;
 pub mod events;
 mod few;
+mod hashed;
 pub mod http;
 mod ipsec;
 pub mod maps;

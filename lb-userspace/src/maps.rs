@@ -41,7 +41,7 @@ pub enum Op {
         /// Index of the first slot.
         offset: u32,
         /// The ids.
-        ids: Vec<u32>,
+        ids: Arc<[u32]>,
     },
     /// Inserts or replaces a service port's name.
     PutService(u32, Arc<ServiceName>),

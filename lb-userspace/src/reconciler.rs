@@ -9,7 +9,7 @@ mod service_cidrs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use lb_common::vip_filter;
@@ -17,10 +17,11 @@ use tracing::{debug, info_span, warn};
 
 use crate::delta::{Compared, Keys, Phase, Step};
 use crate::desired::{Consequence, Desired, Problem};
+use crate::hashed::HashSet;
 use crate::maps::{FrontendAt, MapError, Maps, Op, Walk, row};
 use crate::model::ObjectName;
 use crate::resolve::ResolvedPort;
-use actual::Actual;
+use actual::{Actual, Recorded};
 use backoff::Backoff;
 use service_cidrs::ServiceCidrs;
 
@@ -70,7 +71,7 @@ struct Pass {
     /// its old frontend still needs the old ones.
     failed: HashSet<u32>,
     /// Frontends that were not there before.
-    created: HashSet<FrontendAt>,
+    created: Vec<FrontendAt>,
 }
 
 impl Pass {
@@ -230,7 +231,7 @@ impl<M: Maps> Reconciler<M> {
     /// One pass over what differs.
     fn write(&mut self, now: Instant) -> Pass {
         let touched = self.desired.take_touched();
-        let keys = Keys::new(&touched, self.desired.writes());
+        let keys = Keys::new(&touched, self.desired.rows(), self.desired.writes());
         let mut pass = Pass::default();
         self.except_unserved(&mut pass);
         for phase in Phase::ALL {
@@ -257,9 +258,12 @@ impl<M: Maps> Reconciler<M> {
 
     /// Does steps of one phase, those of failed service ports left out.
     fn run(&mut self, steps: Vec<Step>, pass: &mut Pass) {
-        let (blocked, runnable): (Vec<Step>, Vec<Step>) = steps
-            .into_iter()
-            .partition(|step| step.owners.iter().any(|owner| pass.failed.contains(owner)));
+        let is_blocked = |step: &Step| step.owners.iter().any(|owner| pass.failed.contains(owner));
+        let (blocked, runnable) = if pass.failed.is_empty() {
+            (Vec::new(), steps)
+        } else {
+            steps.into_iter().partition(is_blocked)
+        };
         for step in blocked {
             // Who had the frontend keeps what it refers to.
             pass.fail(step.owners);
@@ -287,14 +291,14 @@ impl<M: Maps> Reconciler<M> {
 
     fn succeeded(&mut self, op: &Op, pass: &mut Pass) {
         pass.changed += 1;
-        match op {
-            Op::WriteSlots { offset, .. } => self.desired.written(*offset),
-            Op::PutFrontend(at, _) if !self.actual.rows.frontends.contains_key(at) => {
-                pass.created.insert(*at);
-            }
-            _ => {}
+        if let Op::WriteSlots { offset, .. } = op {
+            self.desired.written(*offset);
         }
-        self.actual.record(op);
+        if self.actual.record(op) == Recorded::New
+            && let Op::PutFrontend(at, _) = op
+        {
+            pass.created.push(*at);
+        }
     }
 
     fn touch_again(&mut self, op: &Op) {
@@ -323,6 +327,7 @@ impl<M: Maps> Reconciler<M> {
     /// any.
     fn withdraw_unwritable(&mut self, pass: &Pass) -> bool {
         let mut any = false;
+        let created: HashSet<FrontendAt> = pass.created.iter().copied().collect();
         for failure in pass
             .failures
             .iter()
@@ -331,7 +336,7 @@ impl<M: Maps> Reconciler<M> {
             let Some(service) = self.desired.service_of(failure.owners[0]).cloned() else {
                 continue;
             };
-            if self.is_served(&service, &pass.created) {
+            if self.is_served(&service, &created) {
                 continue;
             }
             let problem = write_problem(&service, Consequence::Removed, &failure.error);
@@ -363,7 +368,7 @@ impl<M: Maps> Reconciler<M> {
             if let Some(service) = owner
                 && seen.insert(service)
             {
-                let consequence = if self.is_served(service, &HashSet::new()) {
+                let consequence = if self.is_served(service, &HashSet::default()) {
                     Consequence::Kept
                 } else {
                     Consequence::Removed

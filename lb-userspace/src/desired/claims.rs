@@ -2,9 +2,10 @@
 //!
 //! It decides by what is asked for, not by what there is room for, so the winner does not depend on the order of events.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use crate::hashed::HashMap;
 use crate::maps::FrontendAt;
 use crate::model::{ObjectName, ServicePortName};
 use crate::resolve::ResolvedPort;

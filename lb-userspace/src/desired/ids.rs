@@ -1,9 +1,10 @@
 //! Ids that are given out lowest first, and rest for a while before they are given out again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::resting::Resting;
+use crate::hashed::HashSet;
 
 /// Ids from 1 on.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ impl Default for Ids {
         Self {
             next: 1,
             free: BTreeSet::new(),
-            taken: HashSet::new(),
+            taken: HashSet::default(),
             resting: Resting::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! Whether a Service gets the place that it wants, keeps the one that it has, or has none.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use super::placed::PlacedPorts;
 use super::plan::{Planner, SlotWrites, Target};
 use super::problem::{Consequence, Exhausted, Problem};
 use crate::few::Few;
+use crate::hashed::{HashMap, HashSet};
 use crate::maps::FrontendAt;
 use crate::model::ObjectName;
 use crate::resolve::ResolvedPort;
@@ -50,7 +51,7 @@ impl Desired {
         problems: &mut Vec<Problem>,
     ) -> Vec<Target<'a>> {
         let mut targets = Vec::new();
-        let mut names = HashSet::new();
+        let mut names = HashSet::default();
         for port in wanted {
             if !names.insert(&port.name) {
                 problems.push(Problem::DuplicatePort {
@@ -121,7 +122,7 @@ impl Desired {
             .collect();
         let old: BTreeSet<&FrontendAt> = self.owned_frontends(service).collect();
         let mut change = [0_i64; 2];
-        let mut vips: HashMap<IpAddr, i64> = HashMap::new();
+        let mut vips: HashMap<IpAddr, i64> = HashMap::default();
         for at in new
             .iter()
             .filter(|at| !self.rows.frontends.contains_key(at))

@@ -34,7 +34,7 @@ pub struct SlotWrite {
     /// The service port.
     pub service_id: u32,
     /// Ids of the backends.
-    pub ids: Vec<u32>,
+    pub ids: Arc<[u32]>,
     /// No frontend names the range yet.
     pub fresh: bool,
 }
@@ -259,7 +259,7 @@ impl<'a> Planner<'a> {
             table.offset,
             SlotWrite {
                 service_id,
-                ids,
+                ids: ids.into(),
                 fresh,
             },
         );

@@ -3,13 +3,13 @@
 //! What comes back is not given out again before the maps have let go of it and a grace period is over: a packet that is
 //! under way may still hold the old row.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::ids::Ids;
 use super::problem::{Exhausted, Resource};
 use super::ranges::Ranges;
+use crate::hashed::HashSet;
 use crate::maps::{BackendKey, Limits};
 use crate::model::Family;
 

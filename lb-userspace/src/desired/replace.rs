@@ -1,6 +1,6 @@
 //! Replaces the place of a Service by another one: the rows, the tables to write, and what goes back into the pool.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use lb_common::frontend::Frontend;
 
@@ -8,6 +8,7 @@ use super::Desired;
 use super::placed::{PlacedPort, PlacedPorts};
 use super::plan::SlotWrites;
 use super::pool::Item;
+use crate::hashed::HashSet;
 use crate::maps::FrontendAt;
 use crate::model::ObjectName;
 

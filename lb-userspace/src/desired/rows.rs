@@ -1,11 +1,11 @@
 //! Rows of the maps by their keys, and the set of keys where something may have changed.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lb_common::frontend::Frontend;
 use lb_common::service::ServiceName;
 
+use crate::hashed::{HashMap, HashSet};
 use crate::maps::{BackendKey, BackendRow, FrontendAt};
 
 /// Rows of the maps that have rows.
@@ -23,11 +23,11 @@ pub struct Rows {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Touched {
     /// Keys of frontends.
-    pub frontends: BTreeSet<FrontendAt>,
+    pub frontends: HashSet<FrontendAt>,
     /// Keys of backends.
-    pub backends: BTreeSet<BackendKey>,
+    pub backends: HashSet<BackendKey>,
     /// Service ids.
-    pub services: BTreeSet<u32>,
+    pub services: HashSet<u32>,
 }
 
 impl Touched {

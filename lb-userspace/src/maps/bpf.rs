@@ -114,39 +114,39 @@ impl BpfMaps {
         let text = |index: usize| key_text(&run[index])();
         match &run[0] {
             Op::PutBackend(_, BackendRow::V4(_)) => {
-                let rows = rows(run, |op| match op {
+                let (ids, rows) = columns(run, |op| match op {
                     Op::PutBackend(id, BackendRow::V4(row)) => Some((*id, *row)),
                     _ => None,
                 });
-                self.backends_v4.put_all(&rows, &text)
+                self.backends_v4.put_all(&ids, &rows, &text)
             }
             Op::PutBackend(_, BackendRow::V6(_)) => {
-                let rows = rows(run, |op| match op {
+                let (ids, rows) = columns(run, |op| match op {
                     Op::PutBackend(id, BackendRow::V6(row)) => Some((*id, *row)),
                     _ => None,
                 });
-                self.backends_v6.put_all(&rows, &text)
+                self.backends_v6.put_all(&ids, &rows, &text)
             }
             Op::PutFrontend(FrontendAt::V4(_), _) => {
-                let rows = rows(run, |op| match op {
+                let (keys, rows) = columns(run, |op| match op {
                     Op::PutFrontend(FrontendAt::V4(key), row) => Some((*key, *row)),
                     _ => None,
                 });
-                self.frontends_v4.put_all(&rows, &text)
+                self.frontends_v4.put_all(&keys, &rows, &text)
             }
             Op::PutFrontend(FrontendAt::V6(_), _) => {
-                let rows = rows(run, |op| match op {
+                let (keys, rows) = columns(run, |op| match op {
                     Op::PutFrontend(FrontendAt::V6(key), row) => Some((*key, *row)),
                     _ => None,
                 });
-                self.frontends_v6.put_all(&rows, &text)
+                self.frontends_v6.put_all(&keys, &rows, &text)
             }
             Op::PutService(..) => {
-                let rows = rows(run, |op| match op {
+                let (ids, rows) = columns(run, |op| match op {
                     Op::PutService(id, row) => Some((*id, **row)),
                     _ => None,
                 });
-                self.services.put_all(&rows, &text)
+                self.services.put_all(&ids, &rows, &text)
             }
             _ => run.iter().map(|op| self.apply_one(op)).collect(),
         }
@@ -375,9 +375,15 @@ fn put_into_one_map(one: &Op, other: &Op) -> bool {
     }
 }
 
-/// The rows of operations that all put one kind of row.
-fn rows<R>(run: &[Op], row: impl FnMut(&Op) -> Option<R>) -> Vec<R> {
-    run.iter().filter_map(row).collect()
+/// Keys and values of operations that all put one kind of row.
+fn columns<K, V>(run: &[Op], row: impl Fn(&Op) -> Option<(K, V)>) -> (Vec<K>, Vec<V>) {
+    let mut keys = Vec::with_capacity(run.len());
+    let mut values = Vec::with_capacity(run.len());
+    for (key, value) in run.iter().filter_map(row) {
+        keys.push(key);
+        values.push(value);
+    }
+    (keys, values)
 }
 
 /// Writes the key of an operation in words, only when somebody asks.

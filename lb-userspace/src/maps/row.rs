@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::addr::{Address, Endpoint, Port, Protocol};
@@ -22,7 +23,7 @@ pub type V4 = [u8; 4];
 pub type V6 = [u8; 16];
 
 /// Key of a frontend of either family.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrontendAt {
     /// Key of `frontends_v4`.
     V4(FrontendKey<V4>),
@@ -86,12 +87,38 @@ impl FrontendAt {
     }
 }
 
-impl Ord for FrontendAt {
-    /// By address, then port, then protocol; an address's own row comes before its ports.
-    fn cmp(&self, other: &Self) -> Ordering {
-        let key = |at: &Self| (at.socket(), at.protocol().map(Protocol::number));
-        key(self).cmp(&key(other))
+impl Hash for FrontendAt {
+    /// All octets at once: no two keys of different families have as many.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::V4(key) => state.write(bytemuck::bytes_of(key)),
+            Self::V6(key) => state.write(bytemuck::bytes_of(key)),
+        }
     }
+}
+
+impl Ord for FrontendAt {
+    /// By address, then port, then the number of the protocol; an address's own row comes before its ports.
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::V4(one), Self::V4(other)) => order(one).cmp(&order(other)),
+            (Self::V6(one), Self::V6(other)) => order(one).cmp(&order(other)),
+            (Self::V4(_), Self::V6(_)) => Ordering::Less,
+            (Self::V6(_), Self::V4(_)) => Ordering::Greater,
+        }
+    }
+}
+
+/// The octets come last: where address and port are the same, what differs is the protocol, or what nobody should have written.
+fn order<A: Address + Ord>(key: &FrontendKey<A>) -> (A, u16, &[u8])
+where
+    FrontendKey<A>: bytemuck::Pod,
+{
+    (
+        key.address(),
+        key.endpoint().port.get(),
+        bytemuck::bytes_of(key),
+    )
 }
 
 impl PartialOrd for FrontendAt {

@@ -1,7 +1,7 @@
 //! All objects that a source has told of, and which Services each change concerns: synchronous, without input or output.
 //! It keeps what was told as it was told and resolves on demand; results are not kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use super::{
     Cidr, EndpointSlice, Family, Node, ObjectName, Service, ServiceCidr, SourceEvent, Unread,
 };
 use crate::few::Few;
+use crate::hashed::HashMap;
 use crate::resolve::{ResolvedPort, resolve};
 
 /// The objects of a cluster as one node sees them.
@@ -38,8 +39,8 @@ impl Index {
                 zone: None,
             },
             services: BTreeMap::new(),
-            slices: HashMap::new(),
-            service_of: HashMap::new(),
+            slices: HashMap::default(),
+            service_of: HashMap::default(),
             service_cidrs: BTreeMap::new(),
             service_cidrs_known: false,
             given_service_cidrs: None,

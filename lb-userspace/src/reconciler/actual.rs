@@ -29,6 +29,15 @@ pub struct Actual {
     pub service_cidrs: BTreeSet<Cidr>,
 }
 
+/// What a write was to what was known before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recorded {
+    /// It has put a frontend where there was none.
+    New,
+    /// Anything else.
+    Known,
+}
+
 impl Actual {
     /// Reads the maps.
     pub fn read(maps: &dyn Maps) -> Result<Self, MapError> {
@@ -93,13 +102,15 @@ impl Actual {
     }
 
     /// Takes note of a write that succeeded.
-    pub fn record(&mut self, op: &Op) {
+    pub fn record(&mut self, op: &Op) -> Recorded {
         match op {
             Op::DeleteFrontend(at) => {
                 self.rows.frontends.remove(at);
             }
             Op::PutFrontend(at, row) => {
-                self.rows.frontends.insert(*at, *row);
+                if self.rows.frontends.insert(*at, *row).is_none() {
+                    return Recorded::New;
+                }
             }
             Op::PutBackend(id, row) => {
                 self.rows.backends.insert(row.key(*id), *row);
@@ -133,5 +144,6 @@ impl Actual {
             }
             Op::WriteSlots { .. } | Op::PutConfig(_) => {}
         }
+        Recorded::Known
     }
 }

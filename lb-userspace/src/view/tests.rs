@@ -317,7 +317,7 @@ fn example() -> Memory {
         Op::PutBackend(3, backend("10.1.0.1:5353", BackendState::Active, 13, 2)),
         Op::WriteSlots {
             offset: 0,
-            ids: vec![1, 2, 1, 2, 3],
+            ids: [1, 2, 1, 2, 3].into(),
         },
         Op::SetVipBit(crate::maps::row::vip_bit(&"10.96.0.1".parse().unwrap())),
         Op::PutFrontend(

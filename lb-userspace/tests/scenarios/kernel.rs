@@ -202,7 +202,7 @@ fn deleting_what_is_not_there_succeeds_and_slots_outside_are_refused() {
             Op::DeleteFrontend(at("10.96.0.1:80")),
             Op::WriteSlots {
                 offset: 127,
-                ids: vec![1, 2],
+                ids: [1, 2].into(),
             },
         ]);
         assert!(results[0].is_ok() && results[1].is_ok());
@@ -295,7 +295,7 @@ fn every_write() -> Vec<Op> {
         Op::PutBackend(2, backend("[fd00::1]:80")),
         Op::WriteSlots {
             offset: 0,
-            ids: vec![1, 1],
+            ids: [1, 1].into(),
         },
         Op::PutService(1, name.into()),
         Op::PutFrontend(at("10.96.0.1:80"), row),

@@ -113,18 +113,17 @@ impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
             .map_err(|e| error::write(self.name, "put", text(), e))
     }
 
-    /// Inserts or replaces rows in their order, each whether or not those before it could be; one result for each. `text` is
-    /// the key of the row with this index in words.
+    /// Inserts or replaces rows in their order, each whether or not those before it could be; one result for each. There are as
+    /// many keys as values; `text` is the key with this index in words.
     pub fn put_all(
         &mut self,
-        rows: &[(K, V)],
+        keys: &[K],
+        values: &[V],
         text: &dyn Fn(usize) -> String,
     ) -> Vec<Result<(), MapError>> {
-        let (keys, values): (Vec<K>, Vec<V>) = rows.iter().copied().unzip();
-        let mut results = Vec::with_capacity(rows.len());
-        while let Some(rest @ [_, _, ..]) = rows.get(results.len()..)
-            && self.has_batches
-        {
+        let rows = keys.len().min(values.len());
+        let mut results = Vec::with_capacity(rows);
+        while results.len() + 1 < rows && self.has_batches {
             let at = results.len();
             // SAFETY: both are plain octets, and the sizes of an opened map were compared with theirs.
             let outcome = unsafe { batch::update(self.fd.as_fd(), &keys[at..], &values[at..]) };
@@ -134,15 +133,15 @@ impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
                     results.extend(iter::repeat_with(|| Ok(())).take(count));
                     // The one that was refused is tried alone, for the words of its error; and a batch does not wait where
                     // the kernel is out of memory for a moment.
-                    if let Some((key, value)) = rest.get(count) {
-                        let index = results.len();
-                        results.push(self.put(key, value, &|| text(index)));
+                    let index = results.len();
+                    if index < rows {
+                        results.push(self.put(&keys[index], &values[index], &|| text(index)));
                     }
                 }
             }
         }
-        for (index, (key, value)) in rows.iter().enumerate().skip(results.len()) {
-            results.push(self.put(key, value, &|| text(index)));
+        for index in results.len()..rows {
+            results.push(self.put(&keys[index], &values[index], &|| text(index)));
         }
         results
     }

@@ -291,7 +291,7 @@ fn corrupt() -> Memory {
         Op::PutBackend(5, backend("10.1.0.1:80", 99)),
         Op::WriteSlots {
             offset: 0,
-            ids: vec![3; 100],
+            ids: vec![3; 100].into(),
         },
         Op::PutFrontend(frontend("10.96.0.1:80"), row(1, range(0, 60))),
         Op::PutFrontend(frontend("10.96.0.2:80"), row(2, range(30, 60))),

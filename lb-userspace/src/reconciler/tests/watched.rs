@@ -124,7 +124,7 @@ impl Watched {
                 let offset = offset + (i * part) as u32;
                 self.replay(&Op::WriteSlots {
                     offset,
-                    ids: ids.to_vec(),
+                    ids: ids.into(),
                 });
             }
         } else {

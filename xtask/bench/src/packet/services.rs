@@ -57,7 +57,10 @@ pub fn write(maps: &mut BpfMaps, services: u32) -> Result<()> {
             bits.push(Op::SetVipBit(row::vip_bit(&vip)));
         }
     }
-    let slots = Op::WriteSlots { offset: 0, ids };
+    let slots = Op::WriteSlots {
+        offset: 0,
+        ids: ids.into(),
+    };
     for ops in [backends, vec![slots], frontends, bits] {
         for done in maps.apply(&ops) {
             done?;
