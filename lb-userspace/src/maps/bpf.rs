@@ -5,6 +5,7 @@
 
 mod batch;
 mod cidrs;
+mod config;
 mod error;
 mod local_pods;
 mod mapped;
@@ -18,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::path::Path;
 
-use aya::maps::{Array, Map, MapData, PerCpuArray};
+use aya::maps::{Map, MapData, PerCpuArray};
 use lb_common::affinity::{Affinity, AffinityKey, SocketAffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
@@ -34,13 +35,13 @@ use crate::maps::row::{V4, V6};
 use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
 use crate::model::{Cidr, Family};
 use cidrs::Cidrs;
+use config::ConfigElement;
 pub use local_pods::LocalPodMaps;
 use mapped::Mapped;
 pub use open::Access;
 use open::Pins;
 pub use remote_pods::{RemotePodMaps, Ways};
 use table::Table;
-use wire::Wire;
 
 /// The pinned maps of one data plane.
 pub struct BpfMaps {
@@ -63,7 +64,7 @@ pub struct BpfMaps {
     service_cidr_v6: Cidrs<V6>,
     counters: PerCpuArray<MapData, u64>,
     lru_entries: PerCpuArray<MapData, u64>,
-    config: Array<MapData, Wire<Config>>,
+    config: ConfigElement,
     socket_peers: Table<SocketKey, SocketPeer>,
     socket_affinity: Table<SocketAffinityKey, Affinity>,
 }
@@ -95,7 +96,7 @@ impl BpfMaps {
             service_cidr_v6: Cidrs::open(&pins, name::SERVICE_CIDR_V6)?,
             counters: pins.typed(name::COUNTERS, |data| Map::PerCpuArray(data).try_into())?,
             lru_entries: pins.typed(name::LRU_ENTRIES, |data| Map::PerCpuArray(data).try_into())?,
-            config: pins.typed(name::CONFIG, |data| Map::Array(data).try_into())?,
+            config: ConfigElement::open(&pins)?,
             socket_peers: pins.table(name::SOCKET_PEERS)?,
             socket_affinity: pins.table(name::SOCKET_AFFINITY)?,
         };
@@ -187,10 +188,7 @@ impl BpfMaps {
             }
             Op::PutServiceCidrs(Family::V4, cidrs) => self.service_cidr_v4.put(cidrs),
             Op::PutServiceCidrs(Family::V6, cidrs) => self.service_cidr_v6.put(cidrs),
-            Op::PutConfig(config) => self
-                .config
-                .set(0, Wire(*config), 0)
-                .map_err(|e| error::write(name::CONFIG, "put", "its element".to_owned(), e)),
+            Op::PutConfig(config) => self.config.put(*config),
         }
     }
 
@@ -251,15 +249,7 @@ impl Maps for BpfMaps {
     }
 
     fn config(&self) -> Result<Config, MapError> {
-        match self.config.get(&0, 0) {
-            Ok(Wire(config)) => Ok(config),
-            Err(e) => Err(error::write(
-                name::CONFIG,
-                "read",
-                "its element".to_owned(),
-                e,
-            )),
-        }
+        self.config.get()
     }
 
     fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
