@@ -324,4 +324,36 @@ mod tests {
         found.max_entries /= 2;
         assert!(!filter.accepts(&found));
     }
+
+    /// What the kernel takes for a row of a hash, in octets: `struct htab_elem` with key and value, each in words of eight
+    /// (`htab_map_alloc` in `kernel/bpf/hashtab.c`).
+    fn octets_of_a_row(spec: &MapSpec) -> u32 {
+        48 + spec.key_size.next_multiple_of(8) + spec.value_size.next_multiple_of(8)
+    }
+
+    #[test]
+    fn no_row_takes_more_octets_than_its_budget() {
+        let specs = all(&Limits::default());
+        for (map, budget) in [
+            (name::FRONTENDS_V4, 96),
+            (name::FRONTENDS_V6, 112),
+            (name::BACKENDS_V4, 72),
+            (name::BACKENDS_V6, 88),
+            (name::SERVICES, 208),
+            (name::AFFINITY_V4, 72),
+            (name::AFFINITY_V6, 88),
+            (name::SOCKET_PEERS, 112),
+            (name::SOCKET_AFFINITY, 80),
+            // A flow has two.
+            (name::CONNTRACK_V4, 112),
+            (name::CONNTRACK_V6, 168),
+            (name::TRANSIENT_V4, 112),
+            (name::TRANSIENT_V6, 168),
+        ] {
+            let spec = specs.iter().find(|spec| spec.name == map);
+            let octets = spec.map(octets_of_a_row);
+            assert!(octets <= Some(budget), "{map}: {octets:?} of {budget}");
+            assert!(octets.is_some(), "{map}");
+        }
+    }
 }

@@ -4,7 +4,13 @@
 //! `UPDATE_SCENARIOS=1 cargo test --test scenarios memory` writes what the maps hold into the files; the difference is
 //! then reviewed like any other change.
 
+#[path = "../../benches/userspace/agent.rs"]
+mod agent;
 mod bpffs;
+mod budgets;
+mod calls;
+#[path = "../../benches/userspace/cluster.rs"]
+mod cluster;
 mod kernel;
 mod run;
 mod script;

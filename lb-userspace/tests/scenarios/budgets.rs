@@ -1,0 +1,122 @@
+//! What must not grow: system calls for a change and for everything, and the kernel's memory. No time is measured here; that is
+//! `cargo xtask bench userspace`.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
+use aya::maps::MapData;
+use lb_common::layout::name;
+use lb_userspace::maps::Maps;
+use lb_userspace::maps::bpf::BpfMaps;
+
+use crate::agent::{Agent, maps_in_kernel};
+use crate::bpffs::with_private_bpffs;
+use crate::calls::BpfCalls;
+use crate::cluster::{self, ENDPOINTS};
+
+/// Rows that one system call writes at most.
+const BATCH: u32 = 1_024;
+/// One for the new backend, one for the frontend, one for the old backend, and one that counts the pass. Slots take none.
+const CALLS_FOR_A_CHANGE: u64 = 4;
+/// The kernel's memory for all that the agent writes of ten thousand Services, in octets, in maps of the default size. Rows are 6.7 MB of it, seven
+/// hashes' buckets 7.3 MB, and slots 4.2 MB, used or not.
+const MEMORY: u64 = 18_500_000;
+
+/// Maps that the data plane fills are no part of what Services take.
+const OF_SERVICES: [&str; 12] = [
+    name::FRONTENDS_V4,
+    name::FRONTENDS_V6,
+    name::SLOTS,
+    name::BACKENDS_V4,
+    name::BACKENDS_V6,
+    name::VIP_FILTER,
+    name::SERVICES,
+    name::CONFIG,
+    name::SERVICE_CIDR_V4,
+    name::SERVICE_CIDR_V6,
+    name::UNSERVED_V4,
+    name::UNSERVED_V6,
+];
+
+#[test]
+fn a_change_takes_as_many_system_calls_whatever_the_number_of_services() {
+    for services in [1, 100, 5_000] {
+        with_private_bpffs(|bpffs| {
+            let mut agent = filled(bpffs, services);
+            for edition in 1..=12 {
+                agent.take_in([cluster::slice_event(services / 2, edition)]);
+                let mut calls = BpfCalls::count();
+                let outcome = agent.write();
+                let calls = calls.so_far();
+                assert_eq!((outcome.changed, outcome.failed), (4, 0));
+                assert_eq!(
+                    calls, CALLS_FOR_A_CHANGE,
+                    "{services} Services, change {edition}"
+                );
+            }
+            // What is told again and is the same.
+            agent.take_in([cluster::slice_event(services / 2, 12)]);
+            let mut calls = BpfCalls::count();
+            assert_eq!(agent.write().changed, 0);
+            assert_eq!(calls.so_far(), 0, "{services} Services, nothing changed");
+        });
+    }
+}
+
+#[test]
+fn everything_takes_a_system_call_for_a_thousand_rows() {
+    for services in [1, 100, 5_000] {
+        with_private_bpffs(|bpffs| {
+            let mut agent = Agent::start(maps_in_kernel(bpffs));
+            agent.take_in(cluster::events(services));
+            let mut calls = BpfCalls::count();
+            let outcome = agent.write();
+            let calls = calls.so_far();
+            assert_eq!(outcome.failed, 0);
+            // Backends; names, frontends, addresses' own rows; the pass is counted. Slots and bits of the filter take none.
+            let most = (services * ENDPOINTS).div_ceil(BATCH) + 3 * services.div_ceil(BATCH) + 1;
+            println!("{services} Services: {calls} of {most} system calls");
+            assert!(
+                calls <= u64::from(most),
+                "{services} Services: {calls} calls"
+            );
+            let frontends = agent.into_maps().frontends().expect("frontends").len();
+            assert_eq!(frontends, 2 * services as usize);
+        });
+    }
+}
+
+#[test]
+fn the_kernel_keeps_ten_thousand_services_in_few_octets() {
+    with_private_bpffs(|bpffs| {
+        let _agent = filled(bpffs, 10_000);
+        let mut sum = 0;
+        for map in OF_SERVICES {
+            let octets = memory(&bpffs.join("bench").join(map));
+            println!("{map}: {octets} octets");
+            sum += octets;
+        }
+        println!("together: {sum} of {MEMORY} octets");
+        assert!(sum <= MEMORY, "{sum} octets");
+    });
+}
+
+fn filled(bpffs: &Path, services: u32) -> Agent<BpfMaps> {
+    let mut agent = Agent::start(maps_in_kernel(bpffs));
+    agent.take_in(cluster::events(services));
+    let outcome = agent.write();
+    assert_eq!((outcome.failed, outcome.problems.len()), (0, 0));
+    agent
+}
+
+/// What the kernel says that a pinned map takes, buckets and rows (`map_mem_usage` of its type).
+fn memory(pin: &Path) -> u64 {
+    let map = MapData::from_pin(pin).expect("a pinned map");
+    let info = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    // The thread has a mount namespace of its own, and shares the descriptors.
+    let text = fs::read_to_string(&info).expect("what is known of a descriptor");
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    let octets = line.expect("memory of the map").trim();
+    octets.parse().expect("a number of octets")
+}
