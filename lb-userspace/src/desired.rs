@@ -115,7 +115,7 @@ impl Desired {
         if *old == *ports {
             return;
         }
-        let affected = self.claims.replace(service, &ports);
+        let affected = self.claims.replace(service, old, &ports);
         if ports.is_empty() {
             self.wanted.remove(service);
         } else {

@@ -15,7 +15,6 @@ use crate::resolve::ResolvedPort;
 pub struct Claims {
     /// Of each frontend in order, the first of which wins.
     by_frontend: HashMap<FrontendAt, Vec<Claim>>,
-    by_service: HashMap<ObjectName, Vec<(FrontendAt, Claim)>>,
 }
 
 /// One claim; the least of all on one frontend wins.
@@ -26,16 +25,21 @@ struct Claim {
 }
 
 impl Claims {
-    /// Replaces the claims of a Service. Returns the other Services whose standing on some frontend has changed.
+    /// Replaces the claims of a Service, which are those that follow from its `before`. Returns the other Services whose standing on
+    /// some frontend has changed.
     pub fn replace(
         &mut self,
         service: &ObjectName,
+        before: &[ResolvedPort],
         ports: &[ResolvedPort],
     ) -> BTreeSet<ObjectName> {
+        if before.iter().map(asked).eq(ports.iter().map(asked)) {
+            return BTreeSet::new();
+        }
         let new: Vec<(FrontendAt, Claim)> = ports.iter().flat_map(claims_of).collect();
-        let old = self.by_service.remove(service).unwrap_or_default();
+        let old: Vec<(FrontendAt, Claim)> = before.iter().flat_map(claims_of).collect();
         let at: BTreeSet<FrontendAt> = old.iter().chain(&new).map(|(at, _)| *at).collect();
-        let before: Vec<Option<Claim>> = at.iter().map(|at| self.first(at).cloned()).collect();
+        let winners: Vec<Option<Claim>> = at.iter().map(|at| self.first(at).cloned()).collect();
 
         for (at, claim) in &old {
             if let Some(claims) = self.by_frontend.get_mut(at) {
@@ -53,16 +57,12 @@ impl Claims {
                 claims.insert(index, claim.clone());
             }
         }
-        if !new.is_empty() {
-            self.by_service.insert(service.clone(), new);
-        }
-
         let changed = at
             .iter()
-            .zip(&before)
-            .filter(|(at, before)| self.first(at) != before.as_ref());
+            .zip(&winners)
+            .filter(|(at, winner)| self.first(at) != winner.as_ref());
         changed
-            .flat_map(|(at, before)| self.by_frontend.get(at).into_iter().flatten().chain(before))
+            .flat_map(|(at, winner)| self.by_frontend.get(at).into_iter().flatten().chain(winner))
             .map(|claim| claim.port.service.clone())
             .filter(|other| other != service)
             .collect()
@@ -76,6 +76,11 @@ impl Claims {
     fn first(&self, at: &FrontendAt) -> Option<&Claim> {
         self.by_frontend.get(at).and_then(|claims| claims.first())
     }
+}
+
+/// What the claims of a port follow from: endpoints come and go without a change of these.
+fn asked(port: &ResolvedPort) -> (&ServicePortName, i64, &[SocketAddr]) {
+    (&port.name, port.created, &port.frontends)
 }
 
 fn claims_of(port: &ResolvedPort) -> impl Iterator<Item = (FrontendAt, Claim)> + '_ {
