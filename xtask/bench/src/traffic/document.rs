@@ -29,7 +29,8 @@ lowest and the highest in brackets.
   connected UDP socket of a pod goes by its packets.
 - *RR*: an octet to and fro on one TCP connection. *CRR*: a connection for each. *UDP_RR*: an octet to and fro from one connected UDP socket.
   Compared is the time of the transaction in the middle. *stream*: one TCP connection, 128 KiB at a time; compared is the rate.
-- Client and server are processes with blocking sockets on one and the same processor; TCP uses cubic on both ends. IPv4.
+- Client and server are processes with blocking sockets on one and the same processor; TCP uses cubic on both ends. IPv4. A socket's
+  options (cubic, two time-outs) are set before it connects and are a part of CRR's time, for all alike.
 - CPU is what the whole machine was busy with, interrupts included, for each transaction.
 - No transaction failed: a measurement with a refused connection, a lost datagram or a missing octet ends the run. After each, the
   kernel's counters of forwarded packets must show that packets took the way that the data plane's name says.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow};
 use lab::wait_for;
 
 use super::agent::{self, Agent};
@@ -52,14 +52,7 @@ impl Rig {
             };
             for place in Place::ALL {
                 for workload in Workload::ALL {
-                    let mut last = None;
-                    let settled = wait_for("packets to take their way", PATIENCE, || {
-                        let measured =
-                            self.measure(mode, place, workload, Duration::from_millis(2));
-                        measured.map_err(|error| last = Some(error)).ok()
-                    });
-                    settled
-                        .map_err(|error| last.unwrap_or(error))
+                    self.wait_for_way(mode, place, workload)
                         .with_context(name)?;
                 }
             }
@@ -70,7 +63,8 @@ impl Rig {
         }
     }
 
-    /// Measures once.
+    /// Measures once, after a few requests: nobody may have spoken here for a minute, the time after which the kernel forgets a
+    /// neighbour where it knows many, and it counts those of all namespaces together.
     ///
     /// # Errors
     /// With the first transaction that goes wrong, and when packets took another way than they should.
@@ -81,6 +75,36 @@ impl Rig {
         workload: Workload,
         time: Duration,
     ) -> Result<Sample> {
+        self.wait_for_way(mode, place, Workload::TcpRr)?;
+        let (sample, wrong_way) = self.once(mode, place, workload, time)?;
+        wrong_way.map_or(Ok(sample), Err)
+    }
+
+    /// Tries until packets take the way that they should. No transaction may fail.
+    fn wait_for_way(&self, mode: Mode, place: Place, workload: Workload) -> Result<()> {
+        let mut last = None;
+        let found = wait_for("packets to take their way", PATIENCE, || {
+            let tried = self.once(mode, place, workload, Duration::from_millis(2));
+            match tried {
+                Err(error) => Some(Err(error)),
+                Ok((_, None)) => Some(Ok(())),
+                Ok((_, wrong_way)) => {
+                    last = wrong_way;
+                    None
+                }
+            }
+        });
+        found.map_err(|error| last.unwrap_or(error))?
+    }
+
+    /// What was measured, and what is wrong with the way that packets took.
+    fn once(
+        &self,
+        mode: Mode,
+        place: Place,
+        workload: Workload,
+        time: Duration,
+    ) -> Result<(Sample, Option<Error>)> {
         let pod = self.testbed.backend(place).ipv4.into();
         let to = match (mode.asks, self.vips) {
             (Asks::Vip, Some(vips)) => vips[place as usize],
@@ -100,12 +124,14 @@ impl Rig {
             } else {
                 forwarded > 0
             };
-            ensure!(
-                is_right,
-                "{}: the stack of node {node} has forwarded {forwarded} packets",
-                what()
-            );
+            if !is_right {
+                let wrong = anyhow!(
+                    "{}: the stack of node {node} has forwarded {forwarded} packets",
+                    what()
+                );
+                return Ok((sample, Some(wrong)));
+            }
         }
-        Ok(sample)
+        Ok((sample, None))
     }
 }
