@@ -26,6 +26,13 @@ pub trait Octets {
     /// The `N` octets at an offset, or none where the frame is shorter.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
+    /// As [`read`](Octets::read), of octets that are taken as a whole: addresses, ports. Where a word can be loaded from anywhere,
+    /// that is done; of single octets of a word the verifier of BPF programs would lose track.
+    #[inline(always)]
+    fn read_words<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.read(offset)
+    }
+
     /// The sum of the 16-bit words from an offset on, folded to 16 bits, or none where the frame is shorter. `len` is a
     /// multiple of four, and at most [`unreachable::MAX_QUOTED`].
     fn sum(&self, offset: usize, len: usize) -> Option<u16>;
@@ -78,6 +85,17 @@ pub struct Packet<A> {
     pub fragment: Fragment,
     /// What the packet carries.
     pub transport: Transport,
+}
+
+/// What the fixed part of an IP header says: enough to tell most packets that are for no Service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Glance<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// What follows the fixed part, by IANA's number: in IPv6 maybe an extension header.
+    pub next: u8,
 }
 
 /// An IP header with its options or extension headers.
@@ -225,6 +243,10 @@ impl TcpFlags {
 
 /// An address family whose packets can be read.
 pub trait Parse: Address {
+    /// Reads the fixed part of the IP header that starts at `l3`, or nothing where the frame ends before or the header is of
+    /// another version.
+    fn glance(octets: &(impl Octets + ?Sized), l3: usize) -> Option<Glance<Self>>;
+
     /// Reads the IP header that starts at `l3`, with its options or extension headers.
     fn header(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Header<Self>, Malformed>;
 

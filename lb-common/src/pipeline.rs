@@ -1,5 +1,6 @@
 //! The decisions: what happens to a packet, and why.
 //!
+//! [`glance`] tells most packets that are for no Service by their addresses. Of the others
 //! [`from_workload`] sees the packets that leave a pod, [`to_workload`] those that reach it. Both directions of a
 //! translation happen at the client's device: the state lives on the client's node, and the backend sees the pod's own
 //! address. Nothing here touches a packet or a map: what a decision needs comes through [`Dataplane`], what it wants is
@@ -12,6 +13,7 @@ mod failover;
 mod first;
 mod forward;
 mod fragments;
+pub mod glance;
 mod hairpin;
 mod related;
 mod reply;
@@ -31,7 +33,7 @@ use crate::backend::Backend;
 use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable, UDP_IDLE_SECONDS};
 use crate::fragments::{Fragments, FragmentsKey, HeldKey};
 use crate::frontend::{Frontend, FrontendKey};
-use crate::packet::{Parse, TcpFlags};
+use crate::packet::TcpFlags;
 use crate::reason::Reason;
 use crate::rewrite::{Rewrite, Side};
 
@@ -230,20 +232,12 @@ impl<A: Address> Default for Room<A> {
 }
 
 /// The world that decisions are taken in, for one address family.
-pub trait Dataplane {
-    /// The address family.
-    type Address: Parse;
+pub trait Dataplane: glance::Addresses {
     /// Where flows live.
     type Flows: FlowTable<Self::Address>;
 
-    /// Whether an address may be a VIP; a false yes costs a lookup, a false no would lose a Service.
-    fn may_be_vip(&self, address: &Self::Address) -> bool;
     /// The frontend of a key.
     fn frontend(&self, key: &FrontendKey<Self::Address>) -> Option<Frontend>;
-    /// Whether an address is one of those that Services get.
-    fn is_in_service_cidr(&self, address: &Self::Address) -> bool;
-    /// Whether a Service has the address though it is not served here: another proxy may serve it, or there is no room for it.
-    fn is_unserved(&self, address: &Self::Address) -> bool;
     /// The backend id in a slot; 0 in a slot that was never written.
     fn slot(&self, index: u32) -> Option<u32>;
     /// The backend of an id.

@@ -2,6 +2,7 @@
 //!
 //! All of it is inlined away, but for what would not fit on the stack.
 
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::Global;
@@ -12,6 +13,7 @@ use lb_common::entries::Lru;
 use lb_common::fragments::{Fragments, FragmentsKey};
 use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::pipeline::Dataplane;
+use lb_common::pipeline::glance::Addresses;
 use lb_common::vip_filter;
 
 use crate::flows::LruFlows;
@@ -47,19 +49,19 @@ impl<A: FamilyMaps> Kernel<A> {
     }
 }
 
-impl<A: FamilyMaps> Dataplane for Kernel<A> {
+/// What the maps say of addresses by themselves. It needs no scratch memory.
+pub(crate) struct KernelAddresses<A>(PhantomData<A>);
+
+impl<A> KernelAddresses<A> {
+    pub(crate) const NEW: Self = Self(PhantomData);
+}
+
+impl<A: FamilyMaps> Addresses for KernelAddresses<A> {
     type Address = A;
-    type Flows = LruFlows<A>;
 
     #[inline(always)]
     fn may_be_vip(&self, address: &A) -> bool {
         maps::filter_has(vip_filter::bit(address))
-    }
-
-    #[inline(always)]
-    fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {
-        // SAFETY: copied at once; the agent replaces elements as a whole, and the old one lives until this program ends.
-        unsafe { A::frontends().get(key).copied() }
     }
 
     #[inline(always)]
@@ -70,6 +72,35 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
     #[inline(always)]
     fn is_unserved(&self, address: &A) -> bool {
         maps::is_unserved(address)
+    }
+}
+
+impl<A: FamilyMaps> Addresses for Kernel<A> {
+    type Address = A;
+
+    #[inline(always)]
+    fn may_be_vip(&self, address: &A) -> bool {
+        KernelAddresses::NEW.may_be_vip(address)
+    }
+
+    #[inline(always)]
+    fn is_in_service_cidr(&self, address: &A) -> bool {
+        KernelAddresses::NEW.is_in_service_cidr(address)
+    }
+
+    #[inline(always)]
+    fn is_unserved(&self, address: &A) -> bool {
+        KernelAddresses::NEW.is_unserved(address)
+    }
+}
+
+impl<A: FamilyMaps> Dataplane for Kernel<A> {
+    type Flows = LruFlows<A>;
+
+    #[inline(always)]
+    fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {
+        // SAFETY: copied at once; the agent replaces elements as a whole, and the old one lives until this program ends.
+        unsafe { A::frontends().get(key).copied() }
     }
 
     #[inline(always)]

@@ -37,6 +37,8 @@ mod skb;
 mod sockets;
 #[cfg(target_arch = "bpf")]
 mod verifier;
+#[cfg(target_arch = "bpf")]
+mod words;
 
 /// There is nothing to run on the host: the object is built by `cargo xtask build-ebpf`.
 #[cfg(not(target_arch = "bpf"))]

@@ -4,12 +4,13 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use lb_common::conntrack::Direction;
 use lb_common::packet::{self, ETHERNET, Malformed, Packet};
+use lb_common::pipeline::glance::{self, Sight};
 use lb_common::pipeline::{self, Action, Room, Verdict};
 use lb_common::reason::Reason;
 
 use crate::apply;
 use crate::crc;
-use crate::dataplane::Kernel;
+use crate::dataplane::{Kernel, KernelAddresses};
 use crate::echo::Echo;
 use crate::hold::Hold;
 use crate::maps::{FamilyMaps, count};
@@ -49,8 +50,18 @@ pub(crate) const IPV6: u16 = 0x86dd;
 pub fn from_workload(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx.skb.skb);
     match ours(skb) {
-        IPV4 => redirect::onward::<[u8; 4]>(&ctx, finish::<[u8; 4]>(skb, from_pod_v4(skb))),
-        IPV6 => redirect::onward::<[u8; 16]>(&ctx, finish::<[u8; 16]>(skb, from_pod_v6(skb))),
+        IPV4 => match sight_from_pod::<[u8; 4]>(skb) {
+            Sight::Service => {
+                redirect::onward::<[u8; 4]>(&ctx, finish::<[u8; 4]>(skb, from_pod_v4(skb)))
+            }
+            sight => redirect::onward::<[u8; 4]>(&ctx, at_sight::<[u8; 4]>(skb, sight)),
+        },
+        IPV6 => match sight_from_pod::<[u8; 16]>(skb) {
+            Sight::Service => {
+                redirect::onward::<[u8; 16]>(&ctx, finish::<[u8; 16]>(skb, from_pod_v6(skb)))
+            }
+            sight => redirect::onward::<[u8; 16]>(&ctx, at_sight::<[u8; 16]>(skb, sight)),
+        },
         _ => NEXT,
     }
 }
@@ -70,6 +81,33 @@ pub fn to_workload(ctx: TcContext) -> i32 {
 #[inline(always)]
 pub(crate) fn ours(skb: Skb) -> u16 {
     if skb.is_tagged() { 0 } else { skb.ethertype() }
+}
+
+/// What a packet from a pod is by its addresses. Most packets have their headers in the accessible part.
+#[inline(always)]
+fn sight_from_pod<A: FamilyMaps>(skb: Skb) -> Sight {
+    skb.make_headers_accessible((ETHERNET + A::HEADER) as u32, 256);
+    glance::from_workload(&KernelAddresses::<A>::NEW, &skb, ETHERNET)
+}
+
+/// What becomes of a packet that is decided on at first sight. The redirect path wants to know all of it.
+#[inline(always)]
+fn at_sight<A: FamilyMaps>(skb: Skb, sight: Sight) -> i32 {
+    match sight {
+        Sight::Malformed => {
+            count(Reason::Malformed);
+            NEXT
+        }
+        Sight::Nobody => {
+            count(Reason::Unallocated);
+            DROP
+        }
+        _ if !redirect::is_possible() => NEXT,
+        _ => match Scratch::get() {
+            Some(scratch) if parse::<A>(skb, scratch) => ONWARD,
+            _ => NEXT,
+        },
+    }
 }
 
 // One function a family and direction; those that decide have stack frames of their own.

@@ -12,6 +12,7 @@ use lb_common::packet::{Octets, OctetsMut};
 
 use crate::scratch::{self, Scratch};
 use crate::verifier;
+use crate::words;
 
 /// No header that is looked at lies further in: Ethernet, IPv6, extension headers, TCP.
 const MAX_OFFSET: usize = 1023;
@@ -96,8 +97,8 @@ impl Skb {
     #[inline(always)]
     pub(crate) fn write<const N: usize>(self, offset: usize, octets: [u8; N]) -> Option<()> {
         let at = self.at::<N>(offset)?;
-        // SAFETY: `at` proved that N octets are accessible; the type has alignment 1.
-        unsafe { *at = octets };
+        // SAFETY: `at` proved that N octets are accessible.
+        unsafe { words::store(at, octets) };
         Some(())
     }
 
@@ -312,6 +313,12 @@ impl Octets for Skb {
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         // SAFETY: `at` proved that N octets are accessible; the type has alignment 1.
         self.at::<N>(offset).map(|at| unsafe { *at })
+    }
+
+    #[inline(always)]
+    fn read_words<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // SAFETY: `at` proved that N octets are accessible.
+        self.at::<N>(offset).map(|at| unsafe { words::load(at) })
     }
 
     // Two helper calls and a copy, for the one packet in many that is refused: a loop over its octets would be walked by

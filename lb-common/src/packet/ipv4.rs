@@ -1,9 +1,12 @@
 //! The IPv4 header (RFC 791).
 
-use super::{Fragment, Header, Malformed, Octets, OctetsMut, Parse};
+use super::{Fragment, Glance, Header, Malformed, Octets, OctetsMut, Parse};
 
 /// Length of a header without options, in octets.
 pub const HEADER: usize = 20;
+
+/// Offset of the addresses, which end the fixed part.
+const ADDRESSES: usize = 12;
 
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
@@ -11,12 +14,26 @@ const OFFSET: u16 = 0x1fff;
 impl Parse for [u8; 4] {
     const HEADER: usize = HEADER;
     const HOP_LIMIT: usize = 8;
-    const SOURCE: usize = 12;
+    const SOURCE: usize = ADDRESSES;
     const HEADER_CHECKSUM: Option<usize> = Some(10);
 
     #[inline(always)]
+    fn glance(octets: &(impl Octets + ?Sized), l3: usize) -> Option<Glance<Self>> {
+        let header = octets.read_words::<HEADER>(l3)?;
+        if header[0] >> 4 != 4 {
+            return None;
+        }
+        Some(Glance {
+            source: [header[12], header[13], header[14], header[15]],
+            destination: [header[16], header[17], header[18], header[19]],
+            next: header[9],
+        })
+    }
+
+    #[inline(always)]
     fn header(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Header<Self>, Malformed> {
-        let header = octets.read::<HEADER>(l3).ok_or(Malformed)?;
+        let header = octets.read::<ADDRESSES>(l3).ok_or(Malformed)?;
+        let [a, b, c, d, e, f, g, h] = octets.read_words(l3 + ADDRESSES).ok_or(Malformed)?;
         let header_len = (header[0] & 0xf) as usize * 4;
         if header[0] >> 4 != 4 || header_len < HEADER {
             return Err(Malformed);
@@ -42,8 +59,8 @@ impl Parse for [u8; 4] {
         Ok(Header {
             l4,
             l4_len,
-            source: [header[12], header[13], header[14], header[15]],
-            destination: [header[16], header[17], header[18], header[19]],
+            source: [a, b, c, d],
+            destination: [e, f, g, h],
             fragment,
             protocol: header[9],
             is_last: total_len == header_len,

@@ -1,6 +1,6 @@
 //! The IPv6 header and its extension headers (RFC 8200).
 
-use super::{Fragment, Header, Malformed, Octets, OctetsMut, Parse};
+use super::{Fragment, Glance, Header, Malformed, Octets, OctetsMut, Parse};
 
 /// Length of the fixed header, in octets.
 pub const HEADER: usize = 40;
@@ -23,10 +23,27 @@ impl Parse for [u8; 16] {
     const HEADER_CHECKSUM: Option<usize> = None;
 
     #[inline(always)]
+    fn glance(octets: &(impl Octets + ?Sized), l3: usize) -> Option<Glance<Self>> {
+        let header = octets.read_words::<HEADER>(l3)?;
+        if header[0] >> 4 != 6 {
+            return None;
+        }
+        let mut ends = [[0; 16]; 2];
+        for (i, end) in ends.iter_mut().enumerate() {
+            end.copy_from_slice(&header[Self::SOURCE + 16 * i..][..16]);
+        }
+        Some(Glance {
+            source: ends[0],
+            destination: ends[1],
+            next: header[6],
+        })
+    }
+
+    #[inline(always)]
     fn header(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Header<Self>, Malformed> {
         let fixed = octets.read::<8>(l3).ok_or(Malformed)?;
-        let source = octets.read::<16>(l3 + 8).ok_or(Malformed)?;
-        let destination = octets.read::<16>(l3 + 24).ok_or(Malformed)?;
+        let source = octets.read_words::<16>(l3 + 8).ok_or(Malformed)?;
+        let destination = octets.read_words::<16>(l3 + 24).ok_or(Malformed)?;
         if fixed[0] >> 4 != 6 {
             return Err(Malformed);
         }

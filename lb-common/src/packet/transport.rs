@@ -68,7 +68,7 @@ pub(super) fn parse<A: Parse>(
 
 #[inline(always)]
 fn ports(octets: &(impl Octets + ?Sized), l4: usize) -> Result<Ports, Malformed> {
-    let [a, b, c, d] = octets.read::<4>(l4).ok_or(Malformed)?;
+    let [a, b, c, d] = octets.read_words::<4>(l4).ok_or(Malformed)?;
     Ok(Ports {
         source: Port::from_network([a, b]),
         destination: Port::from_network([c, d]),

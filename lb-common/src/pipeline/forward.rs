@@ -1,9 +1,9 @@
-//! Packets from a pod: to a Service, or to anything else.
+//! Packets from a pod that may be for a Service.
 
 use super::first::First;
 use super::{
     Dataplane, Room, UNALLOCATED, Verdict, assurance, echo, ending, failover, forget_known,
-    fragments, is_idle, record, select, unallocated, vip_flags,
+    fragments, is_idle, record, select, vip_flags,
 };
 use crate::addr::{Address, Protocol};
 use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable};
@@ -11,7 +11,7 @@ use crate::packet::{Packet, TcpFlags, Transport};
 use crate::reason::Reason;
 use crate::rewrite::{Rewrite, Side};
 
-/// Decides on a packet that leaves a pod.
+/// Decides on a packet that leaves a pod and may be for a Service, as [`glance`](super::glance) has it.
 #[inline(always)]
 pub fn from_workload<D: Dataplane>(
     dp: &D,
@@ -19,9 +19,6 @@ pub fn from_workload<D: Dataplane>(
     room: &mut Room<D::Address>,
 ) -> Verdict<D::Address> {
     fragments::note(packet, room);
-    if !dp.may_be_vip(&packet.destination) {
-        return unallocated::from_workload(dp, &packet.destination);
-    }
     let (ports, protocol, flags) = match packet.transport {
         Transport::Tcp(ports, flags) => (ports, Protocol::Tcp, Some(flags)),
         Transport::Udp(ports) => (ports, Protocol::Udp, None),

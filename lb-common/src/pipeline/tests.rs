@@ -9,6 +9,7 @@ mod failover;
 mod flood;
 mod flows;
 mod fragments;
+mod glance;
 mod hairpin;
 mod halves;
 mod related;

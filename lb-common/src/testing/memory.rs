@@ -11,6 +11,7 @@ use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable, Tabl
 use crate::fragments::{Fragments, FragmentsKey, HELD_OCTETS, HeldKey};
 use crate::frontend::{Frontend, FrontendKey, SlotRange};
 use crate::packet::{self, Parse};
+use crate::pipeline::glance::{self, Addresses, Sight};
 use crate::pipeline::{
     self, Action, Dataplane, Room, Verdict, from_workload, related, to_workload,
 };
@@ -114,16 +115,11 @@ impl<A: Address + Hash> FlowTable<A> for MemoryFlows<A> {
     }
 }
 
-impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
+impl<A: Parse + Hash> Addresses for MemoryDataplane<A> {
     type Address = A;
-    type Flows = MemoryFlows<A>;
 
     fn may_be_vip(&self, address: &A) -> bool {
         self.vip_filter.contains(&vip_filter::bit(address))
-    }
-
-    fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {
-        self.frontends.get(key).copied()
     }
 
     fn is_in_service_cidr(&self, address: &A) -> bool {
@@ -132,6 +128,14 @@ impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
 
     fn is_unserved(&self, address: &A) -> bool {
         self.unserved.contains(address)
+    }
+}
+
+impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
+    type Flows = MemoryFlows<A>;
+
+    fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {
+        self.frontends.get(key).copied()
     }
 
     fn slot(&self, index: u32) -> Option<u32> {
@@ -291,6 +295,12 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
 
     /// What happens to a frame that leaves a pod; the frame is changed as the verdict says.
     pub fn send(&self, frame: &mut [u8]) -> Verdict<A> {
+        match glance::from_workload(self, &*frame, packet::ETHERNET) {
+            Sight::Service => {}
+            Sight::Malformed => return Verdict::pass(Reason::Malformed),
+            Sight::Other => return Verdict::pass(Reason::NotForService),
+            Sight::Nobody => return Verdict::drop(Reason::Unallocated),
+        }
         self.process(frame, Direction::FromClient, from_workload)
     }
 

@@ -74,6 +74,17 @@ on_both_families! {
         Ok(())
     }
 
+    fn of_a_packet_for_no_service_nothing_but_the_addresses_is_read<A>() -> Result<()> {
+        let mut loaded = Loaded::with(&services::<A>())?;
+        let octets = Frame::<A>::new(A::pod(100), A::pod(9), syn()).build();
+        for len in A::SHORTEST..octets.len() {
+            let frame = octets[..len].to_vec();
+            let ran = loaded.run(Program::FromWorkload, &frame)?;
+            assert_eq!(ran, Ran { action: NEXT, frame, counted: [].into() }, "cut after {len} octets");
+        }
+        Ok(())
+    }
+
     fn another_version_goes_on_and_is_counted<A>() -> Result<()> {
         let mut loaded = Loaded::with(&services::<A>())?;
         let own = if A::OCTETS == 4 { 4 } else { 6 };

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::*;
 use crate::frontend::SlotRange;
 use crate::pipeline::Dataplane;
+use crate::pipeline::glance::Addresses;
 use crate::service_cidr::ServiceCidrs;
 use crate::testing::strategies::{Family, on_both_families};
 use crate::testing::{MemoryDataplane, Random};
@@ -73,10 +74,10 @@ impl<A: Family> Sockets for World<A> {
         Dataplane::frontend(&self.tables, key)
     }
     fn is_in_service_cidr(&self, address: &A) -> bool {
-        Dataplane::is_in_service_cidr(&self.tables, address)
+        Addresses::is_in_service_cidr(&self.tables, address)
     }
     fn is_unserved(&self, address: &A) -> bool {
-        Dataplane::is_unserved(&self.tables, address)
+        Addresses::is_unserved(&self.tables, address)
     }
     fn slot(&self, index: u32) -> Option<u32> {
         self.tables.slot(index)

@@ -1,6 +1,7 @@
 //! Addresses of a Service CIDR that no Service has (S-30 d).
 
 use super::*;
+use crate::pipeline::glance::Addresses;
 use crate::service_cidr::ServiceCidrs;
 use crate::testing::Part;
 use crate::testing::strategies::on_both_families;
