@@ -5,7 +5,7 @@
 /// Version of everything that is pinned. It is part of the pin path, so that programs and agents of different layouts
 /// never meet. Bump it whenever a shared struct, a map's type or the meaning of a field changes: a test holds the
 /// fingerprint of all of them against this number.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// The names of the maps, at most 15 bytes: the kernel cuts longer ones.
 pub mod name {
@@ -33,6 +33,8 @@ pub mod name {
     pub const AFFINITY_V6: &str = "affinity_v6";
     /// Bitmap of the addresses that may be a VIP.
     pub const VIP_FILTER: &str = "vip_filter";
+    /// Marks of the addresses that a flow may have a backend of.
+    pub const REPLY_FILTER: &str = "reply_filter";
     /// Packets by reason.
     pub const COUNTERS: &str = "counters";
     /// How many entries of LRU maps were made and removed.
@@ -71,7 +73,7 @@ pub mod name {
     pub const REMOTE_PODS_V6: &str = "remote_pods_v6";
 
     /// All of them.
-    pub const ALL: [&str; 30] = [
+    pub const ALL: [&str; 31] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
@@ -84,6 +86,7 @@ pub mod name {
         AFFINITY_V4,
         AFFINITY_V6,
         VIP_FILTER,
+        REPLY_FILTER,
         COUNTERS,
         LRU_ENTRIES,
         SERVICES,
@@ -267,9 +270,10 @@ mod tests {
         describe::<ServiceCidrs<V4>>(&mut layout);
         describe::<ServiceCidrs<V6>>(&mut layout);
         layout.push_str(&format!(
-            "slots {} vip_filter {}\n",
+            "slots {} vip_filter {} reply_filter {}\n",
             crate::frontend::SLOTS_PER_ELEMENT,
-            crate::vip_filter::BITS
+            crate::vip_filter::BITS,
+            crate::reply_filter::MARKS
         ));
         // FNV-1a, so that the number does not depend on the standard library's hasher.
         let fingerprint = layout.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
@@ -277,10 +281,10 @@ mod tests {
         });
         assert_eq!(
             (LAYOUT, fingerprint),
-            (4, FINGERPRINT),
+            (5, FINGERPRINT),
             "a shared struct changed: bump layout::LAYOUT and set both numbers of this test\n{layout}"
         );
     }
 
-    const FINGERPRINT: u64 = 10335325031725232288;
+    const FINGERPRINT: u64 = 3568785167774131944;
 }

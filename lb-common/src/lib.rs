@@ -24,6 +24,7 @@ pub mod packet;
 pub mod pipeline;
 pub mod reason;
 pub mod redirect;
+pub mod reply_filter;
 pub mod rewrite;
 pub mod service;
 pub mod service_cidr;

@@ -242,6 +242,8 @@ pub trait Dataplane: glance::Addresses {
     fn slot(&self, index: u32) -> Option<u32>;
     /// The backend of an id.
     fn backend(&self, id: u32) -> Option<Backend<Self::Address>>;
+    /// Lets an address be one of which a flow may have a backend, from now on.
+    fn mark_backend(&self, address: &Self::Address);
     /// The flows.
     fn flows(&self) -> &Self::Flows;
     /// Copies the record of a datagram's fragments to `into`, and returns whether there is one. What `into` holds

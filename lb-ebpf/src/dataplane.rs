@@ -14,7 +14,7 @@ use lb_common::fragments::{Fragments, FragmentsKey};
 use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::pipeline::Dataplane;
 use lb_common::pipeline::glance::Addresses;
-use lb_common::vip_filter;
+use lb_common::{reply_filter, vip_filter};
 
 use crate::flows::LruFlows;
 use crate::maps::{self, FamilyMaps, IS_THERE};
@@ -73,6 +73,11 @@ impl<A: FamilyMaps> Addresses for KernelAddresses<A> {
     fn is_unserved(&self, address: &A) -> bool {
         maps::is_unserved(address)
     }
+
+    #[inline(always)]
+    fn may_be_backend(&self, address: &A) -> bool {
+        maps::is_marked(reply_filter::mark(address))
+    }
 }
 
 impl<A: FamilyMaps> Addresses for Kernel<A> {
@@ -91,6 +96,11 @@ impl<A: FamilyMaps> Addresses for Kernel<A> {
     #[inline(always)]
     fn is_unserved(&self, address: &A) -> bool {
         KernelAddresses::NEW.is_unserved(address)
+    }
+
+    #[inline(always)]
+    fn may_be_backend(&self, address: &A) -> bool {
+        KernelAddresses::NEW.may_be_backend(address)
     }
 }
 
@@ -133,6 +143,11 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
     #[inline(always)]
     fn set_affinity(&self, key: &AffinityKey<A>, affinity: &Affinity) {
         maps::put::<A, _, _, _>(A::affinity(), Lru::Affinity, key, affinity, IS_THERE);
+    }
+
+    #[inline(always)]
+    fn mark_backend(&self, address: &A) {
+        maps::set_mark(reply_filter::mark(address));
     }
 
     #[inline(always)]

@@ -19,7 +19,9 @@ use lb_common::redirect::{LocalPod, RemotePods};
 use lb_common::service::ServiceName;
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::token_bucket::{ECHO_REPLIES, TokenBucket};
-use lb_common::vip_filter;
+use lb_common::{reply_filter, vip_filter};
+
+use crate::verifier;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Memory for what is there, not for what could be: the agent alone writes these, and rarely.
@@ -38,6 +40,7 @@ const MAX_REMOTE_PODS: usize = limit::REMOTE_PODS as usize;
 const MAX_SERVICES: usize = limit::SERVICES as usize;
 const SLOT_ELEMENTS: usize = (limit::SLOTS / SLOTS_PER_ELEMENT) as usize;
 const FILTER_WORDS: usize = vip_filter::WORDS as usize;
+const MARK_ELEMENTS: usize = reply_filter::ELEMENTS as usize;
 const REASONS: usize = reason::COUNT as usize;
 const COUNTS: usize = entries::COUNT as usize;
 
@@ -110,6 +113,15 @@ pub(crate) struct SlotPair {
 static SLOTS: Array<SlotPair, SLOT_ELEMENTS, MMAPABLE> = Array::new();
 #[btf_map(name = "vip_filter")]
 static VIP_FILTER: Array<u64, FILTER_WORDS, MMAPABLE> = Array::new();
+/// The marks of one element.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Marks {
+    marks: [u8; reply_filter::MARKS_PER_ELEMENT as usize],
+}
+
+#[btf_map(name = "reply_filter")]
+static REPLY_FILTER: Array<Marks, MARK_ELEMENTS> = Array::new();
 #[btf_map(name = "counters")]
 static COUNTERS: PerCpuArray<u64, REASONS> = PerCpuArray::new();
 #[btf_map(name = "lru_entries")]
@@ -258,6 +270,38 @@ pub(crate) fn filter_has(bit: u32) -> bool {
         // SAFETY: the pointer is into the array's memory; user space stores whole, aligned words there.
         Some(word) => unsafe { core::ptr::read_volatile(word) & mask != 0 },
         None => false,
+    }
+}
+
+/// Where a mark of the reply filter is.
+#[inline(always)]
+fn mark_at(mark: u32) -> Option<*mut u8> {
+    const LAST: usize = reply_filter::MARKS_PER_ELEMENT as usize - 1;
+    let (element, place) = reply_filter::element_and_place(mark);
+    let marks = REPLY_FILTER.get_ptr_mut(element)?;
+    Some(verifier::advance::<LAST>(marks as usize, place as usize) as *mut u8)
+}
+
+/// Whether a mark of the reply filter is set.
+#[inline(always)]
+pub(crate) fn is_marked(mark: u32) -> bool {
+    match mark_at(mark) {
+        // SAFETY: the pointer is to an octet of the array's memory, which lives as long as the program.
+        Some(mark) => unsafe { core::ptr::read_volatile(mark) != 0 },
+        None => false,
+    }
+}
+
+/// Sets a mark of the reply filter. One that is set is not written: all CPUs read it.
+#[inline(always)]
+pub(crate) fn set_mark(mark: u32) {
+    if let Some(mark) = mark_at(mark) {
+        // SAFETY: as above; a store of an octet is whole.
+        unsafe {
+            if core::ptr::read_volatile(mark) == 0 {
+                core::ptr::write_volatile(mark, 1);
+            }
+        }
     }
 }
 

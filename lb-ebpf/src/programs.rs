@@ -71,8 +71,14 @@ pub fn from_workload(ctx: TcContext) -> i32 {
 pub fn to_workload(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx.skb.skb);
     match ours(skb) {
-        IPV4 => finish_to_pod::<[u8; 4]>(skb, to_pod_v4(skb)),
-        IPV6 => finish_to_pod::<[u8; 16]>(skb, to_pod_v6(skb)),
+        IPV4 => match sight_to_pod::<[u8; 4]>(skb) {
+            Sight::Service => finish_to_pod::<[u8; 4]>(skb, to_pod_v4(skb)),
+            sight => known_at_sight(sight),
+        },
+        IPV6 => match sight_to_pod::<[u8; 16]>(skb) {
+            Sight::Service => finish_to_pod::<[u8; 16]>(skb, to_pod_v6(skb)),
+            sight => known_at_sight(sight),
+        },
         _ => NEXT,
     }
 }
@@ -90,9 +96,16 @@ fn sight_from_pod<A: FamilyMaps>(skb: Skb) -> Sight {
     glance::from_workload(&KernelAddresses::<A>::NEW, &skb, ETHERNET)
 }
 
-/// What becomes of a packet that is decided on at first sight. The redirect path wants to know all of it.
+/// What a packet to a pod is by its addresses.
 #[inline(always)]
-fn at_sight<A: FamilyMaps>(skb: Skb, sight: Sight) -> i32 {
+fn sight_to_pod<A: FamilyMaps>(skb: Skb) -> Sight {
+    skb.make_headers_accessible((ETHERNET + A::HEADER) as u32, 256);
+    glance::to_workload(&KernelAddresses::<A>::NEW, &skb, ETHERNET)
+}
+
+/// What becomes of a packet that is decided on at first sight.
+#[inline(always)]
+fn known_at_sight(sight: Sight) -> i32 {
     match sight {
         Sight::Malformed => {
             count(Reason::Malformed);
@@ -102,11 +115,19 @@ fn at_sight<A: FamilyMaps>(skb: Skb, sight: Sight) -> i32 {
             count(Reason::Unallocated);
             DROP
         }
-        _ if !redirect::is_possible() => NEXT,
-        _ => match Scratch::get() {
-            Some(scratch) if parse::<A>(skb, scratch) => ONWARD,
-            _ => NEXT,
-        },
+        Sight::Other | Sight::Service => NEXT,
+    }
+}
+
+/// The same of one from a pod. The redirect path wants to know all of those that go on.
+#[inline(always)]
+fn at_sight<A: FamilyMaps>(skb: Skb, sight: Sight) -> i32 {
+    if sight != Sight::Other || !redirect::is_possible() {
+        return known_at_sight(sight);
+    }
+    match Scratch::get() {
+        Some(scratch) if parse::<A>(skb, scratch) => ONWARD,
+        _ => NEXT,
     }
 }
 

@@ -2,6 +2,7 @@
 //! the rest only where that leaves the question open.
 
 use super::unallocated;
+use crate::addr::Protocol;
 use crate::packet::{Octets, Parse};
 
 /// What is known of an address by itself.
@@ -15,12 +16,15 @@ pub trait Addresses {
     fn is_in_service_cidr(&self, address: &Self::Address) -> bool;
     /// Whether a Service has the address though it is not served here: another proxy may serve it, or there is no room for it.
     fn is_unserved(&self, address: &Self::Address) -> bool;
+    /// Whether a flow may have a backend of this address; a false yes costs lookups, a false no would lose its answers.
+    fn may_be_backend(&self, address: &Self::Address) -> bool;
 }
 
 /// What a packet is at first sight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sight {
-    /// Maybe a Service's: it is to be read, and decided on by [`from_workload`](super::from_workload).
+    /// Maybe a Service's: it is to be read, and decided on by [`from_workload`](super::from_workload) or
+    /// [`to_workload`](super::to_workload).
     Service,
     /// Nothing that can be read: it goes on untouched, and is counted as [`Malformed`](crate::reason::Reason::Malformed).
     Malformed,
@@ -42,6 +46,21 @@ pub fn from_workload<D: Addresses>(dp: &D, octets: &(impl Octets + ?Sized), l3: 
         Sight::Service
     } else if unallocated::is_unallocated(dp, &glance.destination) {
         Sight::Nobody
+    } else {
+        Sight::Other
+    }
+}
+
+/// What a packet is that reaches a pod. Its IP header starts at offset `l3`.
+///
+/// An ICMP error comes from any router, and behind extension headers there may be one.
+#[inline(always)]
+pub fn to_workload<D: Addresses>(dp: &D, octets: &(impl Octets + ?Sized), l3: usize) -> Sight {
+    let Some(glance) = D::Address::glance(octets, l3) else {
+        return Sight::Malformed;
+    };
+    if Protocol::from_number(glance.next).is_none() || dp.may_be_backend(&glance.source) {
+        Sight::Service
     } else {
         Sight::Other
     }

@@ -7,7 +7,7 @@ use crate::packet::{Packet, TcpFlags, Transport};
 use crate::reason::Reason;
 use crate::rewrite::{Rewrite, Side};
 
-/// Decides on a packet that reaches a pod: reverse NAT where it belongs to a flow of the pod.
+/// Decides on a packet that reaches a pod and may be a reply, as [`glance`](super::glance) has it: reverse NAT where it belongs to a flow of the pod.
 #[inline(always)]
 pub fn to_workload<D: Dataplane>(
     dp: &D,

@@ -200,11 +200,14 @@ fn enter<D: Dataplane>(dp: &D, room: &mut Room<D::Address>) -> Result<(), Reason
     if matches!(room.first.flags, Some(flags) if flags.rst()) {
         return Ok(());
     }
+    // Before the flow is there: whoever finds the flow finds the mark.
+    dp.mark_backend(&room.new.backend().address);
     if dp.flows().insert(&room.new).is_err() {
         return Err(Reason::FlowTableFull);
     }
     if room.new.is_hairpin() {
         room.mirrored.mirror(&room.new);
+        dp.mark_backend(&room.mirrored.backend().address);
         if dp.flows().insert(&room.mirrored).is_err() {
             dp.flows().remove(&room.new);
             return Err(Reason::FlowTableFull);

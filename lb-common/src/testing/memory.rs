@@ -18,12 +18,14 @@ use crate::pipeline::{
 use crate::reason::Reason;
 use crate::service_cidr::ServiceCidrs;
 use crate::token_bucket::{ECHO_REPLIES, TokenBucket};
-use crate::{maglev, rewrite, vip_filter};
+use crate::{maglev, reply_filter, rewrite, vip_filter};
 
 /// A data plane in memory.
 pub struct MemoryDataplane<A> {
     /// Bits that are set.
     pub vip_filter: HashSet<u32>,
+    /// Marks of backends.
+    pub reply_filter: RefCell<HashSet<u32>>,
     /// Frontends.
     pub frontends: HashMap<FrontendKey<A>, Frontend>,
     /// Service CIDRs.
@@ -129,6 +131,12 @@ impl<A: Parse + Hash> Addresses for MemoryDataplane<A> {
     fn is_unserved(&self, address: &A) -> bool {
         self.unserved.contains(address)
     }
+
+    fn may_be_backend(&self, address: &A) -> bool {
+        self.reply_filter
+            .borrow()
+            .contains(&reply_filter::mark(address))
+    }
 }
 
 impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
@@ -152,6 +160,12 @@ impl<A: Parse + Hash> Dataplane for MemoryDataplane<A> {
 
     fn set_affinity(&self, key: &AffinityKey<A>, affinity: &Affinity) {
         self.affinity.borrow_mut().insert(*key, *affinity);
+    }
+
+    fn mark_backend(&self, address: &A) {
+        self.reply_filter
+            .borrow_mut()
+            .insert(reply_filter::mark(address));
     }
 
     fn flows(&self) -> &Self::Flows {
@@ -196,6 +210,7 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
     pub fn new() -> Self {
         Self {
             vip_filter: HashSet::new(),
+            reply_filter: RefCell::default(),
             frontends: HashMap::new(),
             service_cidrs: ServiceCidrs::none(),
             unserved: HashSet::new(),
@@ -295,17 +310,19 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
 
     /// What happens to a frame that leaves a pod; the frame is changed as the verdict says.
     pub fn send(&self, frame: &mut [u8]) -> Verdict<A> {
-        match glance::from_workload(self, &*frame, packet::ETHERNET) {
-            Sight::Service => {}
-            Sight::Malformed => return Verdict::pass(Reason::Malformed),
-            Sight::Other => return Verdict::pass(Reason::NotForService),
-            Sight::Nobody => return Verdict::drop(Reason::Unallocated),
+        let sight = glance::from_workload(self, &*frame, packet::ETHERNET);
+        if let Some(verdict) = at_sight(sight) {
+            return verdict;
         }
         self.process(frame, Direction::FromClient, from_workload)
     }
 
     /// What happens to a frame that reaches a pod; the frame is changed as the verdict says.
     pub fn receive(&self, frame: &mut [u8]) -> Verdict<A> {
+        let sight = glance::to_workload(self, &*frame, packet::ETHERNET);
+        if let Some(verdict) = at_sight(sight) {
+            return verdict;
+        }
         self.process(frame, Direction::FromBackend, to_workload)
     }
 
@@ -391,5 +408,15 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
 impl<A: Parse + Hash> Default for MemoryDataplane<A> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What becomes of a packet at first sight, or nothing where it is to be read.
+fn at_sight<A: Address>(sight: Sight) -> Option<Verdict<A>> {
+    match sight {
+        Sight::Service => None,
+        Sight::Malformed => Some(Verdict::pass(Reason::Malformed)),
+        Sight::Other => Some(Verdict::pass(Reason::NotForService)),
+        Sight::Nobody => Some(Verdict::drop(Reason::Unallocated)),
     }
 }

@@ -15,7 +15,7 @@ use lb_common::redirect::{LocalPod, RemotePods};
 use lb_common::service::ServiceName;
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::socket::{SocketKey, SocketPeer};
-use lb_common::{entries, reason, vip_filter};
+use lb_common::{entries, reason, reply_filter, vip_filter};
 
 use crate::maps::row::{V4, V6};
 pub use limits::{LimitError, Limits};
@@ -83,7 +83,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 30] {
+pub fn all(limits: &Limits) -> [MapSpec; 31] {
     let id = size::<u32>();
     [
         hash(
@@ -139,6 +139,11 @@ pub fn all(limits: &Limits) -> [MapSpec; 30] {
             flags: MMAPABLE,
             ..array(name::VIP_FILTER, size::<u64>(), vip_filter::WORDS)
         },
+        array(
+            name::REPLY_FILTER,
+            reply_filter::MARKS_PER_ELEMENT,
+            reply_filter::ELEMENTS,
+        ),
         MapSpec {
             kind: MapKind::PerCpuArray,
             ..array(name::COUNTERS, size::<u64>(), reason::COUNT)

@@ -83,6 +83,7 @@ on_both_families! {
         let mut dp = services::<A>();
         dp.serve(6, A::vip(15), 80, Protocol::Tcp, &[(A::pod(1), 8080)]);
         let mut loaded = Loaded::with(&dp)?;
+        loaded.mark_backend(&A::pod(100))?;
         for (reason, program, octets) in packets::<A>() {
             let counted = loaded.run(program, &octets)?.counted;
             assert_eq!(counted, [(reason.name(), 1)].into(), "{reason:?}");

@@ -19,7 +19,7 @@ use lb_common::reason::Reason;
 use lb_common::redirect::{LocalPod, RemotePods};
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::testing::MemoryDataplane;
-use lb_common::vip_filter;
+use lb_common::{reply_filter, vip_filter};
 use lb_userspace::datapath::{LOG_LEVEL, Ticks, object, verify};
 
 use crate::family::Family;
@@ -244,6 +244,19 @@ impl Loaded {
         Ok(rows)
     }
 
+    /// Lets a flow have a backend of this address: packets from there to a pod are read.
+    ///
+    /// # Errors
+    /// If the kernel refuses a write.
+    pub fn mark_backend<A: Family>(&mut self, address: &A) -> Result<()> {
+        let (element, place) = reply_filter::element_and_place(reply_filter::mark(address));
+        let mut filter: Array<_, [u8; reply_filter::MARKS_PER_ELEMENT as usize]> =
+            self.map(name::REPLY_FILTER)?.try_into()?;
+        let mut marks = filter.get(&element, 0)?;
+        marks[place as usize] = 1;
+        Ok(filter.set(element, marks, 0)?)
+    }
+
     /// Makes these the flows of one family.
     ///
     /// # Errors
@@ -260,6 +273,9 @@ impl Loaded {
                 .iter()
                 .filter(|(_, flow)| flow.state().table() == table);
             self.set_rows(map, &rows.map(|(key, flow)| (*key, *flow)).collect())?;
+        }
+        for flow in flows.values() {
+            self.mark_backend(&flow.backend().address)?;
         }
         Ok(())
     }

@@ -35,6 +35,13 @@ fn passes(
     Ok(())
 }
 
+/// With a client that may be a backend as well: otherwise nothing but its address is read of what reaches a pod from there.
+fn that_reads<A: Family>() -> Result<Loaded> {
+    let mut loaded = Loaded::with(&services::<A>())?;
+    loaded.mark_backend(&A::pod(100))?;
+    Ok(loaded)
+}
+
 fn to_vip<A: Family>(l4: L4) -> Frame<A> {
     Frame::new(A::pod(100), A::vip(WEB), l4)
 }
@@ -57,7 +64,7 @@ fn claims(mut octets: Vec<u8>, changes: &[(usize, u8)]) -> Vec<u8> {
 
 on_both_families! {
     fn a_packet_cut_at_any_length_goes_on_and_is_counted<A>() -> Result<()> {
-        let mut loaded = Loaded::with(&services::<A>())?;
+        let mut loaded = that_reads::<A>()?;
         let mut with_options = to_vip::<A>(syn());
         if A::OCTETS == 4 {
             with_options.ip.options = vec![1; 40];
@@ -75,18 +82,21 @@ on_both_families! {
     }
 
     fn of_a_packet_for_no_service_nothing_but_the_addresses_is_read<A>() -> Result<()> {
-        let mut loaded = Loaded::with(&services::<A>())?;
-        let octets = Frame::<A>::new(A::pod(100), A::pod(9), syn()).build();
-        for len in A::SHORTEST..octets.len() {
-            let frame = octets[..len].to_vec();
-            let ran = loaded.run(Program::FromWorkload, &frame)?;
-            assert_eq!(ran, Ran { action: NEXT, frame, counted: [].into() }, "cut after {len} octets");
+        let mut loaded = that_reads::<A>()?;
+        let (from, to) = (Program::FromWorkload, Program::ToWorkload);
+        for (program, source, destination) in [(from, 100, 9), (to, 9, 100)] {
+            let octets = Frame::<A>::new(A::pod(source), A::pod(destination), syn()).build();
+            for len in A::SHORTEST..octets.len() {
+                let frame = octets[..len].to_vec();
+                let ran = loaded.run(program, &frame)?;
+                assert_eq!(ran, Ran { action: NEXT, frame, counted: [].into() }, "cut after {len} octets");
+            }
         }
         Ok(())
     }
 
     fn another_version_goes_on_and_is_counted<A>() -> Result<()> {
-        let mut loaded = Loaded::with(&services::<A>())?;
+        let mut loaded = that_reads::<A>()?;
         let own = if A::OCTETS == 4 { 4 } else { 6 };
         for version in (0..16u8).filter(|version| *version != own) {
             let octets = to_vip::<A>(syn()).build();
@@ -97,7 +107,7 @@ on_both_families! {
     }
 
     fn a_tcp_header_shorter_than_itself_goes_on_and_is_counted<A>() -> Result<()> {
-        let mut loaded = Loaded::with(&services::<A>())?;
+        let mut loaded = that_reads::<A>()?;
         for words in 0..5u8 {
             let frame = to_vip::<A>(syn());
             let octets = claims(frame.build(), &[(frame.ip_len() + 12, words << 4)]);
@@ -109,7 +119,7 @@ on_both_families! {
 
 #[test]
 fn ipv4_headers_that_lie_go_on_and_are_counted() -> Result<()> {
-    let mut loaded = Loaded::with(&services::<[u8; 4]>())?;
+    let mut loaded = that_reads::<[u8; 4]>()?;
     let mut check = |what: &str, l4: L4, changes: &[(usize, u8)]| {
         let octets = claims(to_vip::<[u8; 4]>(l4).build(), changes);
         passes(&mut loaded, what, &octets, Some("malformed"))
@@ -147,7 +157,7 @@ fn ipv4_headers_that_lie_go_on_and_are_counted() -> Result<()> {
 
 #[test]
 fn ipv6_headers_that_lie_go_on_and_are_counted() -> Result<()> {
-    let mut loaded = Loaded::with(&services::<[u8; 16]>())?;
+    let mut loaded = that_reads::<[u8; 16]>()?;
     let mut frame = to_vip::<[u8; 16]>(syn());
     frame.ip.extensions = vec![Extension::Destination(vec![1, 4, 0, 0, 0, 0])];
     let mut check =
@@ -189,14 +199,14 @@ fn ipv6_headers_that_lie_go_on_and_are_counted() -> Result<()> {
 
 #[test]
 fn lengths_of_zero_say_nothing_and_the_packet_is_balanced() -> Result<()> {
-    let mut loaded = Loaded::with(&services::<[u8; 4]>())?;
+    let mut loaded = that_reads::<[u8; 4]>()?;
     let octets = claims(to_vip::<[u8; 4]>(syn()).build(), &[(2, 0), (3, 0)]);
     assert_eq!(
         loaded.run(Program::FromWorkload, &octets)?.counted["new-flow"],
         1
     );
 
-    let mut loaded = Loaded::with(&services::<[u8; 16]>())?;
+    let mut loaded = that_reads::<[u8; 16]>()?;
     let octets = claims(to_vip::<[u8; 16]>(syn()).build(), &[(4, 0), (5, 0)]);
     assert_eq!(
         loaded.run(Program::FromWorkload, &octets)?.counted["new-flow"],

@@ -224,6 +224,7 @@ on_both_families! {
         assert_eq!(dp.send(&mut elsewhere[1].build()).reason, Reason::NotForService);
         // A datagram from the VIP's client as its backend would get it is another direction's.
         assert_eq!(send_fragment(&dp, &sent, 1).reason, Reason::Fragment);
+        dp.mark_backend(&A::pod(100));
         assert_eq!(dp.receive(&mut sent.fragments(7, 80)[1].build()).reason, Reason::FragmentHeld);
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::packet::ETHERNET;
+use crate::pipeline::glance::Addresses;
 use crate::service_cidr::ServiceCidrs;
 use crate::testing::strategies::on_both_families;
 
@@ -41,6 +42,37 @@ on_both_families! {
         for len in 0..ETHERNET + A::HEADER {
             let verdict = dp.send(&mut whole[..len].to_vec());
             assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::Malformed), "{len}");
+        }
+    }
+
+    fn of_a_packet_from_no_backend_nothing_else_is_read<A>() {
+        let (dp, _) = serving::<A>(Protocol::Tcp, 3);
+        forwarded(&dp, &segment(40_000, SYN));
+        for octets in spoiled(A::pod(9)) {
+            let mut received = octets.clone();
+            let verdict = dp.receive(&mut received);
+            assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::NotForService));
+            assert_eq!(received, octets);
+        }
+    }
+
+    fn a_backend_is_marked_before_its_flow_is_known_and_stays_so<A>() {
+        let (mut dp, _) = serving::<A>(Protocol::Tcp, 1);
+        assert!(!dp.may_be_backend(&A::pod(1)));
+        forwarded(&dp, &segment(40_000, SYN));
+        assert!(dp.may_be_backend(&A::pod(1)));
+        assert!(!dp.may_be_backend(&A::pod(2)));
+        // S-50: the flow goes on, so the mark must.
+        dp.serve(SERVICE, A::vip(10), 80, Protocol::Tcp, &endpoints::<A>(2)[1..]);
+        assert!(dp.may_be_backend(&A::pod(1)));
+    }
+
+    fn both_ends_of_a_pod_that_reaches_itself_are_marked_s42<A>() {
+        let (dp, _) = serving::<A>(Protocol::Tcp, 1);
+        let own = Frame::new(A::pod(1), A::vip(10), L4::tcp(40_000, 80, SYN));
+        forwarded(&dp, &own);
+        for flow in dp.flows.entries.borrow().values() {
+            assert!(dp.may_be_backend(&flow.backend().address), "{flow:?}");
         }
     }
 }

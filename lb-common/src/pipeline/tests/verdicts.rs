@@ -66,12 +66,20 @@ on_both_families! {
         holds(anything::<A>(), |frame| {
             check(&dp, &frame, Action::Pass, Reason::NotForService);
             let is_late = frame.ip.part.is_some_and(|part| part.offset > 0);
-            let verdict = receive(&dp, &frame);
-            if is_late && Protocol::from_number(frame.l4.protocol()).is_some() {
-                // It waits for the first, as everything does that may be an answer.
-                assert_eq!((verdict.action, verdict.reason), (Action::Hold, Reason::FragmentHeld));
-            } else {
-                assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::NotForService));
+            for is_marked in [false, true] {
+                let dp = MemoryDataplane::<A>::new();
+                if is_marked {
+                    dp.mark_backend(&frame.ip.source);
+                }
+                // In IPv6 it is behind an extension header that the packet is a fragment.
+                let is_read = is_marked || A::OCTETS == 16;
+                let verdict = receive(&dp, &frame);
+                if is_read && is_late && Protocol::from_number(frame.l4.protocol()).is_some() {
+                    // It waits for the first, as everything does that may be an answer.
+                    assert_eq!((verdict.action, verdict.reason), (Action::Hold, Reason::FragmentHeld));
+                } else {
+                    assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::NotForService));
+                }
             }
         });
         assert!(dp.flows.entries.borrow().is_empty());

@@ -10,6 +10,7 @@ use anyhow::Result;
 use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
+use lb_common::pipeline::Dataplane;
 use lb_common::testing::MemoryDataplane;
 
 use crate::family::Family;
@@ -86,6 +87,9 @@ impl<A: Family> Tables<A> {
 
     /// Makes this all that the data plane in memory knows.
     pub fn to_memory(&self, dp: &MemoryDataplane<A>) {
+        for flow in self.flows.values() {
+            dp.mark_backend(&flow.backend().address);
+        }
         dp.flows.entries.replace(self.flows.clone());
         dp.affinity.replace(self.affinity.clone());
         dp.fragments.replace(self.fragments.clone());
