@@ -51,15 +51,17 @@ pub fn from_workload(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx.skb.skb);
     match ours(skb) {
         IPV4 => match sight_from_pod::<[u8; 4]>(skb) {
-            Sight::Service => {
-                redirect::onward::<[u8; 4]>(&ctx, finish::<[u8; 4]>(skb, from_pod_v4(skb)))
-            }
+            Sight::Service => redirect::onward::<[u8; 4]>(
+                &ctx,
+                finish::<[u8; 4]>(skb, from_pod::<[u8; 4], 4>(skb)),
+            ),
             sight => redirect::onward::<[u8; 4]>(&ctx, at_sight::<[u8; 4]>(skb, sight)),
         },
         IPV6 => match sight_from_pod::<[u8; 16]>(skb) {
-            Sight::Service => {
-                redirect::onward::<[u8; 16]>(&ctx, finish::<[u8; 16]>(skb, from_pod_v6(skb)))
-            }
+            Sight::Service => redirect::onward::<[u8; 16]>(
+                &ctx,
+                finish::<[u8; 16]>(skb, from_pod::<[u8; 16], 16>(skb)),
+            ),
             sight => redirect::onward::<[u8; 16]>(&ctx, at_sight::<[u8; 16]>(skb, sight)),
         },
         _ => NEXT,
@@ -72,11 +74,11 @@ pub fn to_workload(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx.skb.skb);
     match ours(skb) {
         IPV4 => match sight_to_pod::<[u8; 4]>(skb) {
-            Sight::Service => finish_to_pod::<[u8; 4]>(skb, to_pod_v4(skb)),
+            Sight::Service => finish_to_pod::<[u8; 4]>(skb, to_pod::<[u8; 4], 4>(skb)),
             sight => known_at_sight(sight),
         },
         IPV6 => match sight_to_pod::<[u8; 16]>(skb) {
-            Sight::Service => finish_to_pod::<[u8; 16]>(skb, to_pod_v6(skb)),
+            Sight::Service => finish_to_pod::<[u8; 16]>(skb, to_pod::<[u8; 16], 16>(skb)),
             sight => known_at_sight(sight),
         },
         _ => NEXT,
@@ -129,28 +131,6 @@ fn at_sight<A: FamilyMaps>(skb: Skb, sight: Sight) -> i32 {
         Some(scratch) if parse::<A>(skb, scratch) => ONWARD,
         _ => NEXT,
     }
-}
-
-// One function a family and direction; those that decide have stack frames of their own.
-
-#[inline(never)]
-fn from_pod_v4(skb: Skb) -> i32 {
-    from_pod::<[u8; 4], 4>(skb)
-}
-
-#[inline(never)]
-fn from_pod_v6(skb: Skb) -> i32 {
-    from_pod::<[u8; 16], 16>(skb)
-}
-
-#[inline(always)]
-fn to_pod_v4(skb: Skb) -> i32 {
-    to_pod::<[u8; 4], 4>(skb)
-}
-
-#[inline(always)]
-fn to_pod_v6(skb: Skb) -> i32 {
-    to_pod::<[u8; 16], 16>(skb)
 }
 
 #[inline(always)]
