@@ -2,6 +2,7 @@
 //! memory. Only with the feature `std`; the BPF object contains none of it.
 
 pub mod address;
+pub mod counting;
 pub mod crc32c;
 pub mod frame;
 pub mod icmp;
@@ -17,6 +18,7 @@ pub(crate) mod strategies;
 pub mod traffic;
 
 pub use address::{Numbered, v4, v6};
+pub use counting::Operations;
 pub use frame::{Extension, Frame, Ip, Part};
 pub use l4::L4;
 pub use memory::MemoryDataplane;

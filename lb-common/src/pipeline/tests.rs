@@ -12,6 +12,7 @@ mod fragments;
 mod glance;
 mod hairpin;
 mod halves;
+mod operations;
 mod related;
 mod source_port;
 mod spread;
