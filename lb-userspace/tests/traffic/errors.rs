@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::client::{self, UdpClient};
-use lab::{Netns, Pod};
+use lab::{Netns, Pod, uninterrupted};
 
 use super::cluster::{DATAGRAMS, Endpoint, STREAMS, Service};
 use super::on_both_cnis;
@@ -59,11 +59,11 @@ on_both_cnis! {
                 server.set_read_timeout(Some(Duration::from_secs(2)))?;
                 let asking = UdpClient::open(&client.netns, vip)?;
                 asking.socket().send(b"hello")?;
-                let (_, from) = server.recv_from(&mut [0; 16]).context("the question")?;
+                let (_, from) = uninterrupted(|| server.recv_from(&mut [0; 16])).context("the question")?;
                 drop(asking);
                 server.connect(from)?;
                 server.send(b"answer")?;
-                let error = server.recv(&mut [0; 16]).expect_err("nobody is there");
+                let error = uninterrupted(|| server.recv(&mut [0; 16])).expect_err("nobody is there");
                 ensure!(error.kind() == io::ErrorKind::ConnectionRefused, "{vip}: {error}");
             }
             Ok(())

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::client::{KeptConnection, UdpClient, raw_get};
-use lab::{Netns, Pod};
+use lab::{Netns, Pod, uninterrupted};
 
 use super::cluster::{Cluster, DATAGRAMS, Endpoint, HTTP, Service};
 use forged::{Flood, Kind};
@@ -142,9 +142,9 @@ impl Subscriptions {
             // The client goes on after the answer: it is a conversation, and no single question.
             for _ in 0..2 {
                 socket.send(b"any news?")?;
-                let (_, peer) = source.recv_from(&mut buffer)?;
+                let (_, peer) = uninterrupted(|| source.recv_from(&mut buffer))?;
                 source.send_to(b"none yet", peer)?;
-                socket.recv(&mut buffer)?;
+                uninterrupted(|| socket.recv(&mut buffer))?;
                 if peers.len() == clients.len() {
                     peers.push(peer);
                 }
@@ -165,10 +165,10 @@ impl Subscriptions {
             let hears = || -> Result<bool> {
                 let mut buffer = [0; 16];
                 self.source.send_to(b"news", peer)?;
-                let heard = client.socket().recv(&mut buffer)?;
+                let heard = uninterrupted(|| client.socket().recv(&mut buffer))?;
                 let is_heard = &buffer[..heard] == b"news";
                 client.socket().send(b"thanks")?;
-                let (_, from) = self.source.recv_from(&mut buffer)?;
+                let (_, from) = uninterrupted(|| self.source.recv_from(&mut buffer))?;
                 Ok(is_heard && from == **peer)
             };
             hears().unwrap_or(false)

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Netns, client, counters};
+use lab::{Netns, client, counters, uninterrupted};
 use lb_common::packet::{ETHERNET, Parse};
 use lb_common::testing::{Frame, L4};
 use nix::sys::socket::{
@@ -103,7 +103,7 @@ fn bind(netns: &Netns, to: SocketAddr) -> Result<UdpSocket> {
 
 fn receive(socket: &UdpSocket) -> Result<(Vec<u8>, SocketAddr)> {
     let mut octets = vec![0; 65_536];
-    let (len, from) = socket.recv_from(&mut octets)?;
+    let (len, from) = uninterrupted(|| socket.recv_from(&mut octets))?;
     octets.truncate(len);
     Ok((octets, from))
 }

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lab::Netns;
 use lab::client::{self, KeptConnection};
+use lab::{Netns, uninterrupted};
 use socket2::{Domain, Socket, Type};
 
 use super::cluster::{Cluster, DATAGRAMS, Endpoint, HTTP, Port, STREAMS, Service};
@@ -70,7 +70,7 @@ on_both_cnis! {
                     let mut ports = Vec::new();
                     for _ in vips {
                         let mut buffer = vec![0; 1 << 16];
-                        let (len, from) = socket.recv_from(&mut buffer).with_context(|| format!("{size} octets to {vips:?}"))?;
+                        let (len, from) = uninterrupted(|| socket.recv_from(&mut buffer)).with_context(|| format!("{size} octets to {vips:?}"))?;
                         let (name, seen, payload) = parts(&buffer[..len])?;
                         ensure!(payload == vec![7; size], "{from}: {name} {seen}");
                         ports.push((from, seen.port()));

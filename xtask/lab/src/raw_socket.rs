@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::interrupted::uninterrupted;
 use crate::netns::Netns;
 
 /// A raw socket of one family and protocol. It is given every packet of the protocol that arrives in its namespace.
@@ -61,7 +62,7 @@ impl RawSocket {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.0.set_read_timeout(Some(left))?;
-            let (count, from) = match self.0.recv_from(&mut buffer) {
+            let (count, from) = match uninterrupted(|| self.0.recv_from(&mut buffer)) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
 use lab::client::{self, UdpClient};
-use lab::wait_for;
+use lab::{uninterrupted, wait_for};
 
 use super::super::cluster::{Cluster, DATAGRAMS, Endpoint, Service};
 use super::{PATIENCE, host, on_nodes, sockets};
@@ -103,7 +103,7 @@ fn a_connected_socket_is_ended_with_its_backend_and_no_other() -> Result<()> {
             assert_eq!(stale.socket().peer_addr()?, to);
             // As a resolver does that connects, and looks at who answers all the same.
             stale.socket().send(b"2")?;
-            let (_, from) = stale.socket().recv_from(&mut [0; 512])?;
+            let (_, from) = uninterrupted(|| stale.socket().recv_from(&mut [0; 512]))?;
             assert_eq!(from, to);
 
             cluster.publish(&dns, &Endpoint::all(&pods[1..]))?;
@@ -168,7 +168,7 @@ pub fn ask(socket: &UdpSocket, to: SocketAddr, question: &str) -> Result<(Socket
         .send_to(question.as_bytes(), to)
         .with_context(|| format!("to {to}"))?;
     let mut buffer = [0; 2048];
-    let received = socket.recv_from(&mut buffer);
+    let received = uninterrupted(|| socket.recv_from(&mut buffer));
     let (count, from) = received.with_context(|| format!("no answer of {to}"))?;
     ensure!(count > 0, "{to} answers with nothing");
     Ok((from, String::from_utf8_lossy(&buffer[..count]).into_owned()))

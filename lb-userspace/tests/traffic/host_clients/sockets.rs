@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Cgroup, Netns};
+use lab::{Cgroup, Netns, uninterrupted};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n";
@@ -43,7 +43,7 @@ pub fn fast_open(netns: &Netns, cgroup: &Cgroup, to: SocketAddr) -> Result<TcpSt
 pub fn check_answer(mut socket: &TcpStream, pod: &str) -> Result<()> {
     socket.set_read_timeout(Some(TIMEOUT))?;
     let mut answer = vec![0; 4096];
-    let count = socket.read(&mut answer).context("an answer")?;
+    let count = uninterrupted(|| socket.read(&mut answer)).context("an answer")?;
     let answer = String::from_utf8_lossy(&answer[..count]);
     ensure!(answer.contains(pod), "{pod} did not answer: {answer}");
     Ok(())

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use lab::uninterrupted;
 
 /// A program, for as long as the value lives.
 pub struct Program(OwnedFd);
@@ -101,18 +102,19 @@ impl Program {
             ..TestRun::default()
         };
         // SAFETY: the attributes are those of the command; the frame lives as long as the call and has the size told.
-        let result = unsafe {
-            libc::syscall(
+        let mut call = || unsafe {
+            match libc::syscall(
                 libc::SYS_bpf,
                 BPF_PROG_TEST_RUN,
                 &raw mut run,
                 size_of::<TestRun>(),
-            )
+            ) {
+                ..0 => Err(io::Error::last_os_error()),
+                _ => Ok(()),
+            }
         };
-        if result < 0 {
-            return Err(io::Error::last_os_error())
-                .with_context(|| format!("run a program on {} octets", frame.len()));
-        }
+        uninterrupted(&mut call)
+            .with_context(|| format!("run a program on {} octets", frame.len()))?;
         Ok(Ran {
             action: run.result as i32,
             nanoseconds: run.nanoseconds,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::{http_extent, identity, request};
 use super::{ClientError, Response, TIMEOUT};
+use crate::interrupted::uninterrupted;
 use crate::netns::Netns;
 
 /// One request over a connection of its own, within [`TIMEOUT`].
@@ -177,7 +178,7 @@ impl KeptConnection {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.stream.set_read_timeout(Some(left))?;
-            let count = self.stream.read(&mut buffer)?;
+            let count = uninterrupted(|| self.stream.read(&mut buffer))?;
             at_end = count == 0;
             self.pending.extend_from_slice(&buffer[..count]);
         }

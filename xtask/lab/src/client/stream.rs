@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::pattern::{self, Mismatch};
 use super::{ClientError, KeptConnection};
+use crate::interrupted::uninterrupted;
 use crate::netns::Netns;
 
 /// A stream that came back whole.
@@ -105,7 +106,7 @@ fn receive(mut socket: &TcpStream, bytes: u64, end: Instant) -> io::Result<Resul
             return Err(io::ErrorKind::TimedOut.into());
         }
         socket.set_read_timeout(Some(left))?;
-        let count = socket.read(&mut buffer)?;
+        let count = uninterrupted(|| socket.read(&mut buffer))?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::identity;
 use super::{ClientError, Response, TIMEOUT};
+use crate::interrupted::uninterrupted;
 use crate::netns::Netns;
 
 /// One datagram and its answer, from a port of its own, within [`TIMEOUT`].
@@ -81,7 +82,8 @@ impl UdpClient {
                 return Err(failed(io::ErrorKind::TimedOut.into()));
             }
             self.socket.set_read_timeout(Some(left)).map_err(failed)?;
-            let count = self.socket.recv(&mut buffer).map_err(failed)?;
+            let received = uninterrupted(|| self.socket.recv(&mut buffer));
+            let count = received.map_err(failed)?;
             let answer = identity(&buffer[..count]);
             let (pod, peer, echoed) =
                 answer.ok_or_else(|| ClientError::foreign(self.to, &buffer[..count]))?;
