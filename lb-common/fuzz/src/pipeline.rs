@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use lb_common::conntrack::Direction;
+use lb_common::frontend::FrontendKey;
 use lb_common::packet::{self, ETHERNET, Packet, Transport};
 use lb_common::pipeline::{Action, Verdict};
 use lb_common::reason::Reason;
@@ -107,10 +108,7 @@ fn run_in<A: Family>(populated: &Populated<A>, direction: Direction, before: &[u
         Direction::FromBackend => populated.dp.receive(&mut after),
     };
     let Ok(packet) = packet::parse::<A>(before, ETHERNET) else {
-        assert_eq!(
-            (verdict.action, verdict.reason),
-            (Action::Pass, Reason::Malformed)
-        );
+        check_malformed(populated, direction, before, &verdict);
         assert_eq!(before, after, "malformed, and changed");
         return after;
     };
@@ -130,6 +128,38 @@ fn run_in<A: Family>(populated: &Populated<A>, direction: Direction, before: &[u
         check_refused(before, &packet);
     }
     after
+}
+
+/// What can't be read passes. Where its addresses alone say that it is for no Service, nobody finds out that it can't be read.
+fn check_malformed<A: Family>(
+    populated: &Populated<A>,
+    direction: Direction,
+    frame: &[u8],
+    verdict: &Verdict<A>,
+) {
+    let dp = &populated.dp;
+    let addresses = A::glance(frame, ETHERNET);
+    let is_a_services = addresses.as_ref().is_none_or(|it| match direction {
+        Direction::FromClient => {
+            let row = FrontendKey::address_row(it.destination);
+            dp.frontends.contains_key(&row)
+        }
+        Direction::FromBackend => {
+            let flows = dp.flows.entries.borrow();
+            flows
+                .values()
+                .any(|flow| flow.backend().address == it.source)
+        }
+    });
+    match (verdict.action, verdict.reason) {
+        (Action::Pass, Reason::Malformed) => {}
+        (Action::Pass, Reason::NotForService) => assert!(!is_a_services, "{direction:?}"),
+        (Action::Drop, Reason::Unallocated) => {
+            assert!(!is_a_services && direction == Direction::FromClient);
+            assert!(addresses.is_some_and(|it| dp.service_cidrs.contain(&it.destination)));
+        }
+        other => panic!("{other:?} of what can't be read"),
+    }
 }
 
 fn check_rewritten<A: Family>(
