@@ -101,6 +101,7 @@ impl BpfMaps {
             socket_affinity: pins.table(name::SOCKET_AFFINITY)?,
         };
         // Nobody reads these here, but what has another shape is of another version.
+        pins.check(name::REPLY_FILTER)?;
         pins.table::<FragmentsKey<V4>, Fragments<V4>>(name::FRAGMENTS_V4)?;
         pins.table::<FragmentsKey<V6>, Fragments<V6>>(name::FRAGMENTS_V6)?;
         pins.table::<HeldKey<V4>, Held>(name::HELD_V4)?;
