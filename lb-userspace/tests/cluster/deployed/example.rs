@@ -37,12 +37,15 @@ fn the_example_is_reached_from_a_pod_and_from_its_node_through_both_vips_and_is_
                     .map(|(_, place)| accepted(counters(&place.netns)?).context("a counter"))
                     .collect()
             };
-            let before = accepted()?;
-            get(&mut client.netns.command("curl"), &at.to_string(), REQUESTS)?;
-            let more: Vec<u64> = accepted()?.iter().zip(before).map(|(a, b)| a - b).collect();
-            println!("{at}: {more:?} connections");
-            assert_eq!(more.iter().sum::<u64>(), REQUESTS as u64, "{at}");
-            assert!(more.iter().all(|count| *count > 0), "{at}: {more:?}");
+            // A pod that is ready is an endpoint a little later.
+            eventually("connections of every pod", PATIENCE, || {
+                let before = accepted()?;
+                get(&mut client.netns.command("curl"), &at.to_string(), REQUESTS)?;
+                let more: Vec<u64> = accepted()?.iter().zip(before).map(|(a, b)| a - b).collect();
+                println!("{at}: {more:?} connections");
+                assert_eq!(more.iter().sum::<u64>(), REQUESTS as u64, "{at}");
+                Ok(more.iter().all(|count| *count > 0).then_some(()))
+            })?;
         }
         // The kubelet and pods of the host network are processes of the node.
         for node in &cluster.nodes {
