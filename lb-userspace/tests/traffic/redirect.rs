@@ -123,8 +123,10 @@ on_both_cnis! {
                 let [own, _] = pod.sockets(HTTP.target);
                 let agent = cluster.agent(node);
                 wait_until("deliveries", PATIENCE, || {
+                    // What a bridge hands on teaches the node's stack nothing; what goes to a VIP and stays on the node does.
+                    let taught = web.at(HTTP).iter().all(|vip| client::http_get(&beside.netns, *vip).is_ok());
                     let asked = client::http_get(&beside.netns, own).is_ok();
-                    asked && agent.counter("delivered").is_ok_and(|delivered| delivered > 0)
+                    taught && asked && agent.counter("delivered").is_ok_and(|delivered| delivered > 0)
                 })?;
             }
             Ok(())
