@@ -1,7 +1,7 @@
 //! What a figure stands beside: the machine, its kernel, its load, the day.
 
-use std::fs;
 use std::process::Command;
+use std::{fmt, fs};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,31 @@ impl Machine {
             date: jiff::Timestamp::now().to_string()[..10].to_owned(),
             commit: commit(),
         })
+    }
+}
+
+/// As the documents say it.
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, commit {}, Linux {}, {} × {}",
+            self.date, self.commit, self.kernel, self.cpus, self.cpu
+        )
+    }
+}
+
+#[cfg(test)]
+impl Machine {
+    /// None.
+    pub fn unknown() -> Machine {
+        Machine {
+            cpu: String::new(),
+            cpus: 1,
+            kernel: String::new(),
+            date: String::new(),
+            commit: String::new(),
+        }
     }
 }
 

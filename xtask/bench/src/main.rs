@@ -3,6 +3,7 @@
 
 mod chart;
 mod control_plane;
+mod document;
 mod machine;
 mod numbers;
 mod packet;

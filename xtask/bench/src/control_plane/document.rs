@@ -1,16 +1,15 @@
 //! The results as tables, and as the document that stands in the repository.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::goals::{Figure, ROWS, Row};
+use super::goals::{Figure, ROWS};
 use super::proxy::Kind;
 use super::results::{Results, Size};
-use crate::chart;
 use crate::numbers::{range, short};
+use crate::{chart, document};
 
 const WHAT: &str = "\
 Every data plane runs alone on a fresh node (a network namespace) and follows the same API server: etcd and kube-apiserver of
@@ -37,14 +36,7 @@ all changes of all rounds; in brackets are the lowest and the highest round.
 /// # Errors
 /// When they cannot be written.
 pub fn write(results: &Results, file: &Path) -> Result<()> {
-    let json = file.with_extension("json");
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    let text = serde_json::to_string(results)? + "\n";
-    fs::write(&json, text).with_context(|| json.display().to_string())?;
-    let document = file.with_extension("md");
-    fs::write(&document, page(results)).with_context(|| document.display().to_string())?;
+    let json = document::write(file, results, &page(results))?;
     chart::of_control_plane(&json)
 }
 
@@ -64,16 +56,8 @@ fn page(results: &Results) -> String {
     let _ = writeln!(text, "```\n{}\n```\n", results.command);
     let _ = writeln!(
         text,
-        "{}, commit {}, Linux {}, {} × {}. {} rounds; in each {} changes alone (five times as many for `lb`, which needs no rest between), and {} s with {} changes of others a second.\n",
-        machine.date,
-        machine.commit,
-        machine.kernel,
-        machine.cpus,
-        machine.cpu,
-        settings.rounds,
-        settings.changes,
-        settings.churn_seconds,
-        settings.churn,
+        "{machine}. {} rounds; in each {} changes alone (five times as many for `lb`, which needs no rest between), and {} s with {} changes of others a second.\n",
+        settings.rounds, settings.changes, settings.churn_seconds, settings.churn,
     );
     let versions: Vec<String> = results
         .versions
@@ -120,7 +104,7 @@ fn table(size: &Size) -> String {
         let own = size.proxies.iter().position(|it| it.kind == Kind::Lb);
         let own = own.and_then(|index| figures[index]);
         let cells: Vec<String> = figures.into_iter().map(cell).collect();
-        let [gate, goal] = limits(row);
+        let [gate, goal] = document::limits(row.limits);
         let _ = writeln!(
             text,
             "| {} | {}{} | {} | {gate} | {goal} | {} |",
@@ -132,7 +116,7 @@ fn table(size: &Size) -> String {
                 format!(", {}", row.unit)
             },
             cells.join(" | "),
-            verdict(row, own),
+            own.map_or("", |figure| document::meets(row.limits, figure.value)),
         );
     }
     text
@@ -147,21 +131,6 @@ fn cell(figure: Option<Figure>) -> String {
             short(figure.high)
         )
     })
-}
-
-fn limits(row: &Row) -> [String; 2] {
-    row.limits
-        .map(|limits| limits.map(|limit| format!("≤ {limit}")))
-        .unwrap_or_default()
-}
-
-fn verdict(row: &Row, own: Option<Figure>) -> &'static str {
-    match (row.limits, own) {
-        (Some([_, goal]), Some(figure)) if figure.value <= goal => "goal",
-        (Some([gate, _]), Some(figure)) if figure.value <= gate => "gate",
-        (Some(_), Some(_)) => "**no**",
-        _ => "",
-    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! The results as a table, and as the document that stands in the repository.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::case::Row;
-use crate::chart;
 use crate::machine::Machine;
 use crate::numbers::{median, range, short};
+use crate::{chart, document};
 
 const WHAT: &str = "\
 The agent's programs run by `BPF_PROG_TEST_RUN` on TCP segments without data, in namespaces and with maps of their own. The
@@ -51,14 +50,7 @@ pub struct Settings {
 /// # Errors
 /// When they cannot be written.
 pub fn write(results: &Results, file: &Path) -> Result<()> {
-    let json = file.with_extension("json");
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    let text = serde_json::to_string(results)? + "\n";
-    fs::write(&json, text).with_context(|| json.display().to_string())?;
-    let document = file.with_extension("md");
-    fs::write(&document, page(results)).with_context(|| document.display().to_string())?;
+    let json = document::write(file, results, &page(results))?;
     chart::of_packet(&json)
 }
 
@@ -72,15 +64,8 @@ fn page(results: &Results) -> String {
     let _ = writeln!(text, "```\n{}\n```\n", results.command);
     let _ = writeln!(
         text,
-        "{}, commit {}, Linux {}, {} × {}. {} rounds; in each {} runs of a hot packet and {} fresh packets of each case.",
-        machine.date,
-        machine.commit,
-        machine.kernel,
-        machine.cpus,
-        machine.cpu,
-        settings.rounds,
-        settings.repeat,
-        settings.samples,
+        "{machine}. {} rounds; in each {} runs of a hot packet and {} fresh packets of each case.",
+        settings.rounds, settings.repeat, settings.samples,
     );
     if let Some((low, high)) = range(&results.load_averages) {
         let _ = writeln!(
@@ -117,16 +102,8 @@ pub fn table(results: &Results) -> String {
         else {
             continue;
         };
-        let [gate, goal] = row
-            .limits
-            .map(|limits| limits.map(|limit| format!("≤ {limit}")))
-            .unwrap_or_default();
-        let meets = match row.limits {
-            Some([_, goal]) if value <= goal => "goal",
-            Some([gate, _]) if value <= gate => "gate",
-            Some(_) => "**no**",
-            None => "",
-        };
+        let [gate, goal] = document::limits(row.limits);
+        let meets = document::meets(row.limits, value);
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} ({}–{}) | {gate} | {goal} | {meets} |",
@@ -158,13 +135,7 @@ mod tests {
         };
         let results = Results {
             command: String::new(),
-            machine: Machine {
-                cpu: String::new(),
-                cpus: 1,
-                kernel: String::new(),
-                date: String::new(),
-                commit: String::new(),
-            },
+            machine: Machine::unknown(),
             settings: Settings {
                 rounds: 3,
                 repeat: 1,

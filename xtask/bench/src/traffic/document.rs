@@ -1,16 +1,15 @@
 //! The results as the document that stands in the repository.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::mode::Place;
 use super::results::Results;
 use super::tables::tables;
-use crate::chart;
 use crate::numbers::range;
+use crate::{chart, document};
 
 const WHAT: &str = "\
 Each data plane has two nodes of its own: network namespaces, joined by a veth; pods are namespaces behind a veth, and their node
@@ -41,14 +40,7 @@ lowest and the highest in brackets.
 /// # Errors
 /// When they cannot be written.
 pub fn write(results: &Results, file: &Path) -> Result<()> {
-    let json = file.with_extension("json");
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    let text = serde_json::to_string(results)? + "\n";
-    fs::write(&json, text).with_context(|| json.display().to_string())?;
-    let document = file.with_extension("md");
-    fs::write(&document, page(results)).with_context(|| document.display().to_string())?;
+    let json = document::write(file, results, &page(results))?;
     chart::of_traffic(&json)
 }
 
@@ -62,15 +54,8 @@ fn page(results: &Results) -> String {
     let _ = writeln!(text, "```\n{}\n```\n", results.command);
     let _ = writeln!(
         text,
-        "{}, commit {}, Linux {}, {} × {}. {} rounds, {} ms for each figure, clients and servers on processor {}.",
-        machine.date,
-        machine.commit,
-        machine.kernel,
-        machine.cpus,
-        machine.cpu,
-        settings.rounds,
-        settings.milliseconds,
-        settings.cpu,
+        "{machine}. {} rounds, {} ms for each figure, clients and servers on processor {}.",
+        settings.rounds, settings.milliseconds, settings.cpu,
     );
     if let Some((low, high)) = range(&results.load_averages) {
         let _ = writeln!(

@@ -175,13 +175,7 @@ pub mod tests {
         };
         Results {
             command: String::new(),
-            machine: Machine {
-                cpu: String::new(),
-                cpus: 1,
-                kernel: String::new(),
-                date: String::new(),
-                commit: String::new(),
-            },
+            machine: Machine::unknown(),
             versions: vec![],
             settings: Settings {
                 rounds: direct.len() as u32,

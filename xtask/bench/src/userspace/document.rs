@@ -1,14 +1,14 @@
 //! The results as a table, and as the document that stands in the repository.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::goals::{ROWS, Row};
 use super::measured::Measured;
+use crate::document;
 use crate::machine::Machine;
 use crate::numbers::short;
 
@@ -42,14 +42,7 @@ pub struct Results {
 /// # Errors
 /// When they cannot be written.
 pub fn write(results: &Results, file: &Path) -> Result<()> {
-    let json = file.with_extension("json");
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    let text = serde_json::to_string(results)? + "\n";
-    fs::write(&json, text).with_context(|| json.display().to_string())?;
-    let document = file.with_extension("md");
-    fs::write(&document, page(results)).with_context(|| document.display().to_string())
+    document::write(file, results, &page(results)).map(drop)
 }
 
 fn page(results: &Results) -> String {
@@ -60,12 +53,7 @@ fn page(results: &Results) -> String {
     let _ = writeln!(text, "```\n{}\n```\n", results.command);
     let _ = writeln!(
         text,
-        "{}, commit {}, Linux {}, {} × {}. Load average of the machine at the end, the measurement's own in it: {}.\n",
-        machine.date,
-        machine.commit,
-        machine.kernel,
-        machine.cpus,
-        machine.cpu,
+        "{machine}. Load average of the machine at the end, the measurement's own in it: {}.\n",
         results.load_average,
     );
     text += &table(results);
@@ -105,16 +93,8 @@ fn line(text: &mut String, row: &Row, size: Option<u32>, measured: &Measured) {
     let told = |nanoseconds: f64| nanoseconds / row.unit.nanoseconds();
     let value = told(measured.nanoseconds);
     let [low, high] = measured.range.map(told);
-    let [gate, goal] = row
-        .limits
-        .map(|limits| limits.map(|limit| format!("≤ {limit}")))
-        .unwrap_or_default();
-    let meets = match row.limits {
-        Some([_, goal]) if value <= goal => "goal",
-        Some([gate, _]) if value <= gate => "gate",
-        Some(_) => "**no**",
-        None => "",
-    };
+    let [gate, goal] = document::limits(row.limits);
+    let meets = document::meets(row.limits, value);
     let _ = writeln!(
         text,
         "| {} | {} | {} | {} {} ({}–{}) | {gate} | {goal} | {meets} |",
@@ -141,13 +121,7 @@ mod tests {
         };
         let results = Results {
             command: String::new(),
-            machine: Machine {
-                cpu: String::new(),
-                cpus: 1,
-                kernel: String::new(),
-                date: String::new(),
-                commit: String::new(),
-            },
+            machine: Machine::unknown(),
             load_average: 0.5,
             measured: vec![
                 measured("change/kernel/pass-cold/1", 60e3),

@@ -68,12 +68,11 @@ const fn micro(
     what: &'static str,
     limits: Option<[f64; 2]>,
 ) -> Row {
-    let unit = Unit::Microseconds;
     Row {
         name,
         goal,
         what,
-        unit,
+        unit: Unit::Microseconds,
         limits,
     }
 }
@@ -84,12 +83,8 @@ const fn milli(
     what: &'static str,
     limits: Option<[f64; 2]>,
 ) -> Row {
-    let unit = Unit::Milliseconds;
     Row {
-        name,
-        goal,
-        what,
-        unit,
-        limits,
+        unit: Unit::Milliseconds,
+        ..micro(name, goal, what, limits)
     }
 }
