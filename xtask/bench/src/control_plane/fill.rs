@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -51,6 +51,26 @@ pub fn data(keep: &Path, services: u32, runtime: &Runtime) -> Result<PathBuf> {
     fs::rename(&unfinished, &kept)?;
     println!("    done in {:.0} s", start.elapsed().as_secs_f64());
     Ok(kept)
+}
+
+/// Fails unless an API server has as many Services as [`data`] made in this directory, and its own: what is measured is what the
+/// document says.
+///
+/// # Errors
+/// Then, with what to do, and when the API server does not answer.
+pub async fn assert_holds(client: &Client, services: u32, data: &Path) -> Result<()> {
+    let all: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
+    let first = all.list_metadata(&ListParams::default().limit(1)).await?;
+    let others = first.metadata.remaining_item_count.unwrap_or(0);
+    let found = first.items.len() as i64 + others;
+    // The last one is `kubernetes`.
+    let expected = i64::from(services) + 1;
+    ensure!(
+        found == expected,
+        "{} has {found} Services instead of {expected}: remove it, and run again",
+        data.display()
+    );
+    Ok(())
 }
 
 /// The name of a Service, and of its slice.

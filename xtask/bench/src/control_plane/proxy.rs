@@ -16,6 +16,9 @@ use super::results::Version;
 
 /// How long a program may take to end.
 const GRACE: Duration = Duration::from_secs(30);
+/// Names the file by which iptables keeps others from the kernel's tables. Namespaces share the usual one, in /run, as nodes never do: a
+/// kube-proxy that has waited for another node's for five seconds gives up, and leaves its rules unwritten.
+const LOCK_FILE: &str = "XTABLES_LOCKFILE";
 
 /// A data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -65,6 +68,7 @@ pub struct Proxy {
     netns: Netns,
     bpffs: PathBuf,
     log: PathBuf,
+    lock_file: PathBuf,
     tools: Option<PathBuf>,
     lb: PathBuf,
 }
@@ -158,13 +162,18 @@ impl Programs {
         if let Some(tools) = &tools {
             command.env("PATH", search_path(tools));
         }
-        command.stdout(output.try_clone()?).stderr(output);
+        let lock_file = place.directory.join("xtables.lock");
+        command
+            .env(LOCK_FILE, &lock_file)
+            .stdout(output.try_clone()?)
+            .stderr(output);
         Ok(Proxy {
             kind,
             process: command.spawn()?,
             netns: place.netns.clone(),
             bpffs: place.bpffs.to_path_buf(),
             log,
+            lock_file,
             tools,
             lb: self.lb.clone(),
         })
@@ -318,7 +327,7 @@ impl Proxy {
             command = self.netns.command(&tools.join(tool).to_string_lossy());
             command.args(arguments).env("PATH", search_path(tools));
         }
-        let output = command.output()?;
+        let output = command.env(LOCK_FILE, &self.lock_file).output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             bail!("{tool} {}: {}", arguments.join(" "), said.trim());

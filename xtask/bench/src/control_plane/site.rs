@@ -68,6 +68,7 @@ impl<'a> Site<'a> {
             ..Options::default()
         })?;
         let client = runtime.block_on(control_plane.client())?;
+        runtime.block_on(fill::assert_holds(&client, services, data))?;
         let lab = Lab::builder().nodes(2).build()?;
         let node = lab.node(1);
         runtime.block_on(control_plane.add_node(

@@ -5,15 +5,16 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use cluster::{ControlPlane, Identity, Options, Relay};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, PostParams};
-use lab::{Sandbox, wait_for};
+use lab::Sandbox;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 use super::mode::{Place, Plane};
 use super::service;
@@ -22,13 +23,20 @@ use crate::control_plane::fill::{self, NAMESPACE};
 use crate::control_plane::proxy::{Kind, Place as Seat, Programs, Proxy};
 use crate::control_plane::usage::is_running;
 
-/// How long kube-proxy may take to write its rules: in nftables mode that is a minute for ten thousand Services.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long all kube-proxies of one number of Services may take together to write their rules: in nftables mode that is a minute for
+/// ten thousand Services on a quiet machine.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How often its rules are counted.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often whoever waits is told how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(15);
+/// How long the API server may take for a handful of objects.
+const API_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A kube-proxy at work.
 struct AtWork {
+    /// Which one, on which node.
+    name: String,
     proxy: Proxy,
     _relay: Relay,
 }
@@ -48,9 +56,13 @@ pub fn write_rules(
     let others = if services > 1 { services } else { 0 };
     let control_plane = start(others, keep, runtime)?;
     let Some((_, first)) = testbeds.first() else {
-        anyhow::bail!("no testbed");
+        bail!("no testbed");
     };
-    let vips = runtime.block_on(publish(&control_plane, first))?;
+    let published =
+        runtime.block_on(async { timeout(API_PATIENCE, publish(&control_plane, first)).await });
+    let vips = published.with_context(|| {
+        format!("the API server has not taken two Services in {API_PATIENCE:?}")
+    })??;
     let mut at_work = Vec::new();
     for (plane, testbed) in testbeds {
         for number in [1, 2] {
@@ -64,10 +76,7 @@ pub fn write_rules(
             )?);
         }
     }
-    let expected = others as usize + service::frontends();
-    for AtWork { proxy, .. } in &mut at_work {
-        wait_until_written(proxy, expected).map_err(|error| proxy.explain(error))?;
-    }
+    wait_until_written(&mut at_work, others as usize + service::frontends())?;
     for AtWork { proxy, .. } in at_work {
         proxy.leave_rules()?;
     }
@@ -86,24 +95,27 @@ pub fn kind(plane: Plane) -> Option<Kind> {
 }
 
 fn start(others: u32, keep: &Path, runtime: &Runtime) -> Result<ControlPlane> {
-    let mut etcd_directory = None;
-    if others > 0 {
-        let data = fill::data(keep, others, runtime)?;
-        let copy = Sandbox::current()?
-            .directory()
-            .join(format!("etcd-{others}"));
-        let status = Command::new("cp")
-            .arg("-a")
-            .arg(&data)
-            .arg(&copy)
-            .status()?;
-        ensure!(status.success(), "cannot copy {}", data.display());
-        etcd_directory = Some(copy);
+    if others == 0 {
+        return ControlPlane::start(Options::default());
     }
-    ControlPlane::start(Options {
-        etcd_directory,
+    let data = fill::data(keep, others, runtime)?;
+    let copy = Sandbox::current()?
+        .directory()
+        .join(format!("etcd-{others}"));
+    let status = Command::new("cp")
+        .arg("-a")
+        .arg(&data)
+        .arg(&copy)
+        .status()?;
+    ensure!(status.success(), "cannot copy {}", data.display());
+    let control_plane = ControlPlane::start(Options {
+        etcd_directory: Some(copy),
         ..Options::default()
-    })
+    })?;
+    runtime.block_on(async {
+        fill::assert_holds(&control_plane.client().await?, others, &data).await
+    })?;
+    Ok(control_plane)
 }
 
 /// Makes the nodes and the measured Services.
@@ -157,28 +169,48 @@ fn start_proxy(
         },
     )?;
     Ok(AtWork {
+        name: format!("{} on {}", plane.name(), node.name),
         proxy,
         _relay: relay,
     })
 }
 
-fn wait_until_written(proxy: &Proxy, expected: usize) -> Result<()> {
-    let mut last = String::new();
-    let written = wait_for("kube-proxy's rules", PATIENCE, || {
-        if !is_running(proxy.id()) {
-            return Some(false);
+/// Waits until each has rules for so many frontends.
+fn wait_until_written(at_work: &mut [AtWork], expected: usize) -> Result<()> {
+    let start = Instant::now();
+    let mut told = start;
+    for AtWork { name, proxy, .. } in at_work {
+        while let Err(found) = has_written(proxy, expected) {
+            let far = format!("{name} has written rules for {expected} frontends; now: {found}");
+            if !is_running(proxy.id()) {
+                let error = Error::msg(format!("waited until {far}, and it has ended"));
+                return Err(proxy.explain(error));
+            }
+            if start.elapsed() > PATIENCE {
+                let error = Error::msg(format!(
+                    "waited {PATIENCE:?} until {far}. Its log says whether it has given up; if it has not, run again when the machine has \
+                     less to do, or with fewer --proxy-services"
+                ));
+                return Err(proxy.explain(error));
+            }
+            if told.elapsed() > TELL_EVERY {
+                told = Instant::now();
+                let waited = start.elapsed().as_secs();
+                println!("    waiting until {far}, {waited} s");
+            }
+            // To look at ten thousand Services takes the processor that it needs.
+            thread::sleep(LOOK_EVERY);
         }
-        // Before its first pass there is nothing to list.
-        last = match proxy.programmed() {
-            Ok(programmed) if programmed >= expected => return Some(true),
-            Ok(programmed) => programmed.to_string(),
-            Err(error) => format!("{error:#}"),
-        };
-        // To look at ten thousand Services takes the processor that it needs.
-        thread::sleep(LOOK_EVERY);
-        None
-    });
-    let written = written.with_context(|| format!("of {expected} rules: {last}"))?;
-    ensure!(written, "it has ended before its rules were written");
+    }
     Ok(())
+}
+
+/// Whether there are rules for so many frontends; if not, what there is.
+fn has_written(proxy: &Proxy, expected: usize) -> Result<(), String> {
+    match proxy.programmed() {
+        Ok(found) if found >= expected => Ok(()),
+        Ok(found) => Err(found.to_string()),
+        // Before its first pass there is nothing to list; nft says that in several lines.
+        Err(error) => Err(format!("{error:#}").lines().take(1).collect()),
+    }
 }
