@@ -1,8 +1,15 @@
 //! `bench packet`: what a packet costs in the programs, by `BPF_PROG_TEST_RUN`. No device and no stack is in it; that is
 //! `bench traffic`'s part.
 
+mod assembler;
+mod bpf;
 mod case;
+mod counts;
 mod document;
+mod feeder;
+mod frames;
+mod map;
+mod operations;
 mod program;
 mod services;
 mod world;
@@ -27,10 +34,10 @@ pub struct Options {
     /// How often everything is measured
     #[arg(long, default_value_t = 7)]
     rounds: u32,
-    /// Runs of one packet in each round, where the same packet can run again and again
+    /// Packets in each round, where those of a flow that is established run in a loop
     #[arg(long, default_value_t = 500_000)]
     repeat: u32,
-    /// Packets in each round, where every packet runs once
+    /// Packets in each round, where every packet begins a flow or is fresh
     #[arg(long, default_value_t = 20_000)]
     samples: u32,
     /// Where FILE.md and FILE.json go
@@ -55,7 +62,7 @@ pub fn run(options: &Options) -> Result<()> {
     let empty = Program::empty()?;
     let mut worlds = Vec::new();
     for services in &options.services {
-        worlds.push(World::roomy(sandbox.bpffs(), *services)?);
+        worlds.push(World::roomy(sandbox.bpffs(), *services, options)?);
     }
     worlds.push(World::full(sandbox.bpffs(), 1)?);
     let mut results = Results {

@@ -1,6 +1,9 @@
 //! What is measured: packets, and what they have in common.
 
+use lb_common::reason::Reason;
 use serde::Serialize;
+
+use super::operations::Counted;
 
 /// Which program a packet runs through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,9 +19,18 @@ pub enum Direction {
 pub enum Packets {
     /// One packet, run again and again: all that it touches is in the nearest cache.
     Hot(Direction, Hot),
-    /// Packets of so many established flows to the VIPs in random order, each run once: a system call lies between two.
-    Fresh(u32),
-    /// Packets that each begin a flow, each run once.
+    /// Packets to the VIPs, all in one loop of the kernel's, each of another flow.
+    Loop(Flows),
+    /// Packets to the VIPs, each run by a system call of its own.
+    Fresh(Flows),
+}
+
+/// What packets to the VIPs belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flows {
+    /// So many established flows, in random order.
+    Established(u32),
+    /// Flows that never were: each packet begins one.
     New,
 }
 
@@ -50,17 +62,40 @@ pub const ROOMY: &[Case] = &[
     Case { goal: "P7", what: "established, back to the client", packets: Packets::Hot(Direction::ToPod, Hot::Established), limits: Some([80.0, 35.0]) },
     Case { goal: "P10", what: "for no Service, from a pod", packets: Packets::Hot(Direction::FromPod, Hot::Unrelated), limits: Some([15.0, 4.0]) },
     Case { goal: "P10", what: "of no flow, to a pod", packets: Packets::Hot(Direction::ToPod, Hot::Unrelated), limits: Some([15.0, 4.0]) },
-    Case { goal: "P11b", what: "fresh, one established flow", packets: Packets::Fresh(1), limits: Some([300.0, 150.0]) },
-    Case { goal: "P11b", what: "fresh, 10 000 established flows", packets: Packets::Fresh(10_000), limits: Some([600.0, 380.0]) },
-    Case { goal: "P8", what: "fresh, 128 000 established flows", packets: Packets::Fresh(128_000), limits: Some([250.0, 110.0]) },
-    Case { goal: "P9", what: "fresh, each begins a flow", packets: Packets::New, limits: Some([450.0, 190.0]) },
+    Case { goal: "P8", what: "established, 128 000 flows", packets: Packets::Loop(Flows::Established(128_000)), limits: Some([250.0, 110.0]) },
+    Case { goal: "P9", what: "each begins a flow, table with room", packets: Packets::Loop(Flows::New), limits: Some([450.0, 190.0]) },
+    Case { goal: "P11b", what: "fresh, one established flow", packets: Packets::Fresh(Flows::Established(1)), limits: Some([300.0, 150.0]) },
+    Case { goal: "P11b", what: "fresh, 10 000 established flows", packets: Packets::Fresh(Flows::Established(10_000)), limits: Some([600.0, 380.0]) },
+    Case { goal: "P11b", what: "fresh, each begins a flow", packets: Packets::Fresh(Flows::New), limits: Some([1_000.0, 490.0]) },
 ];
 
-/// With a table that is full.
+/// With tables that are full.
 #[rustfmt::skip]
 pub const FULL: &[Case] = &[
-    Case { goal: "P9", what: "fresh, each begins a flow, table full", packets: Packets::New, limits: Some([500.0, 155.0]) },
+    Case { goal: "P9", what: "each begins a flow, table full", packets: Packets::Loop(Flows::New), limits: Some([500.0, 155.0]) },
 ];
+
+impl Packets {
+    /// The program that they run through.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Hot(direction, _) => direction,
+            Self::Loop(_) | Self::Fresh(_) => Direction::FromPod,
+        }
+    }
+
+    /// What each of them is counted as, if it is.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Hot(_, Hot::Unrelated) => None,
+            Self::Hot(Direction::ToPod, Hot::Established) => Some(Reason::Reply),
+            Self::Hot(Direction::FromPod, Hot::Established)
+            | Self::Loop(Flows::Established(_))
+            | Self::Fresh(Flows::Established(_)) => Some(Reason::Forward),
+            Self::Loop(Flows::New) | Self::Fresh(Flows::New) => Some(Reason::NewFlow),
+        }
+    }
+}
 
 /// What a case came to.
 #[derive(Debug, Clone, Serialize)]
@@ -71,6 +106,10 @@ pub struct Row {
     pub family: &'static str,
     pub services: u32,
     pub limits: Option<[f64; 2]>,
+    /// On maps, for each packet.
+    pub operations: Counted,
+    /// Instructions that the verifier walked of the packets' program; none before Linux 5.16.
+    pub verified: Option<u32>,
     /// Over an empty program, one for each round.
     pub nanoseconds: Vec<f64>,
 }

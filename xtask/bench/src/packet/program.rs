@@ -1,50 +1,36 @@
 //! Programs in the kernel that run on frames of ours.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use anyhow::{Context, Result};
-use lab::uninterrupted;
+use anyhow::{Context, Result, ensure};
+
+use super::assembler::Code;
+use super::bpf::{self, Command, LoadProgram, TestRun};
 
 /// A program, for as long as the value lives.
 pub struct Program(OwnedFd);
 
-/// The head of `union bpf_attr` for `BPF_PROG_LOAD` (`include/uapi/linux/bpf.h`).
-#[repr(C)]
-#[derive(Default)]
-struct Load {
-    kind: u32,
-    instructions: u32,
-    code: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log: u64,
-    kernel_version: u32,
-    flags: u32,
-}
-
-/// The head of `union bpf_attr` for `BPF_PROG_TEST_RUN`.
-#[repr(C)]
-#[derive(Default)]
-struct TestRun {
-    program: u32,
-    result: u32,
-    octets_in: u32,
-    octets_out: u32,
-    frame_in: u64,
-    frame_out: u64,
-    repeat: u32,
-    nanoseconds: u32,
-}
-
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ran {
-    /// The program's action.
+    /// The program's action, the last time.
     pub action: i32,
     /// How long it took, in nanoseconds, on average of all times.
     pub nanoseconds: u32,
+}
+
+/// Go on (`TC_ACT_UNSPEC`).
+const NEXT: i32 = -1;
+
+impl Ran {
+    /// The nanoseconds, where the packet goes on.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn goes_on(self) -> Result<f64> {
+        ensure!(self.action == NEXT, "a packet does not go on: {self:?}");
+        Ok(f64::from(self.nanoseconds))
+    }
 }
 
 impl Program {
@@ -53,31 +39,27 @@ impl Program {
     /// # Errors
     /// Without root, or if the kernel refuses it.
     pub fn empty() -> Result<Self> {
-        const BPF_PROG_LOAD: libc::c_long = 5;
+        Self::load(&Code::default().end(NEXT)).context("load an empty program")
+    }
+
+    /// A program for packets of a device, as the agent's are.
+    ///
+    /// # Errors
+    /// Without root, or if the kernel refuses it.
+    pub fn load(code: &Code) -> Result<Self> {
         const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
-        // r0 = -1 (TC_ACT_UNSPEC); exit.
-        let code: [u64; 2] = [0xffff_ffff_0000_00b7, 0x95];
-        let load = Load {
+        let code = code.words();
+        let mut attributes = LoadProgram {
             kind: BPF_PROG_TYPE_SCHED_CLS,
             instructions: code.len() as u32,
             code: code.as_ptr() as u64,
             license: c"GPL".as_ptr() as u64,
-            ..Load::default()
+            ..LoadProgram::default()
         };
-        // SAFETY: the attributes are those of the command; code and license live as long as the call.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_LOAD,
-                &raw const load,
-                size_of::<Load>(),
-            )
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error()).context("load an empty program");
-        }
-        // SAFETY: the kernel has just given us this descriptor.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+        // SAFETY: code and licence outlive the call; the code has the length told, the licence ends in a zero. The command returns a
+        // descriptor.
+        let descriptor = unsafe { bpf::call_for_descriptor(Command::ProgLoad, &mut attributes)? };
+        Ok(Self(descriptor))
     }
 
     /// A program that is in the kernel.
@@ -88,36 +70,29 @@ impl Program {
         Ok(Self(program.try_clone_to_owned()?))
     }
 
+    /// Its descriptor.
+    pub fn descriptor(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+
     /// Runs it so many times on one buffer, which begins as this frame: what a run makes of it is what the next one gets.
     ///
     /// # Errors
     /// If the kernel refuses: it wants a frame that is longer than an Ethernet header.
     pub fn run(&self, frame: &[u8], repeat: u32) -> Result<Ran> {
-        const BPF_PROG_TEST_RUN: libc::c_long = 10;
-        let mut run = TestRun {
-            program: self.0.as_fd().as_raw_fd() as u32,
+        let mut attributes = TestRun {
+            program: self.descriptor() as u32,
             octets_in: frame.len() as u32,
             frame_in: frame.as_ptr() as u64,
             repeat,
             ..TestRun::default()
         };
-        // SAFETY: the attributes are those of the command; the frame lives as long as the call and has the size told.
-        let mut call = || unsafe {
-            match libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_TEST_RUN,
-                &raw mut run,
-                size_of::<TestRun>(),
-            ) {
-                ..0 => Err(io::Error::last_os_error()),
-                _ => Ok(()),
-            }
-        };
-        uninterrupted(&mut call)
+        // SAFETY: the frame outlives the call and has the size told; no other is asked for.
+        unsafe { bpf::call(Command::ProgTestRun, &mut attributes) }
             .with_context(|| format!("run a program on {} octets", frame.len()))?;
         Ok(Ran {
-            action: run.result as i32,
-            nanoseconds: run.nanoseconds,
+            action: attributes.result as i32,
+            nanoseconds: attributes.nanoseconds,
         })
     }
 }

@@ -1,98 +1,90 @@
-//! The agent's programs with maps of their own, the flows in them, and the packets that are run.
+//! The agent's programs with maps of their own, the flows in them, and the packets that are run. How these are measured is `measure`'s
+//! business.
+
+mod measure;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::rc::Rc;
 
-use anyhow::{Context, Result, bail, ensure};
-use lb_common::packet::TcpFlags;
-use lb_common::testing::{Frame, L4, Random};
+use anyhow::{Context, Result, bail};
+use lb_common::reason::Reason;
+use lb_common::testing::Random;
 use lb_userspace::datapath::{Datapath, Loader, PinPaths, object};
 use lb_userspace::maps::Limits;
 use lb_userspace::maps::bpf::{Access, BpfMaps};
 
 use super::Options;
-use super::case::{Case, Direction, FULL, Hot, Packets, ROOMY, Row};
+use super::case::{Case, Direction, FULL, Flows, Packets, ROOMY, Row};
+use super::counts::{Counts, Tables};
+use super::feeder::Feeder;
+use super::frames::{self, Family, OPENING};
+use super::operations::Counted;
 use super::program::Program;
-use super::services::{self, PORT};
-use crate::numbers::median;
+use super::services;
 
 /// Most established flows of a case.
 const FLOWS: u32 = 128_000;
-/// Ports of a client before the next address is one.
-const PORTS: u32 = 28_000;
-/// Entries for flows that are not established, where their table is to be full.
-const FEW: u32 = 65_536;
-/// The action of a packet that goes on.
-const NEXT: i32 = -1;
-
-const SYN: u8 = TcpFlags::SYN;
-const ACK: u8 = TcpFlags::ACK;
+/// Flows that there is room for in a table, with two entries each: established ones, and others where their table is to be full.
+const ROOM: u32 = 262_144;
+/// New flows at a time while a table is filled.
+const FILL: u32 = 16_384;
 
 /// What runs.
 pub struct World {
     services: u32,
+    tables: Tables,
     cases: Vec<(Case, Family)>,
+    /// What gives the packets of a case, by its number, where they are the same in each round.
+    feeders: Vec<Option<Rc<Feeder>>>,
     from_pod: Program,
     to_pod: Program,
     /// How many clients have been one, by family.
     clients: [u32; 2],
     random: Random,
     datapath: Datapath,
-}
-
-/// An address family; its number is an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    V4 = 0,
-    V6 = 1,
-}
-
-impl Family {
-    const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
+    maps: BpfMaps,
 }
 
 impl World {
     /// With room for all flows, and those established that the cases want.
     ///
     /// # Errors
-    /// If the kernel refuses a program, a map or a run.
-    pub fn roomy(bpffs: &Path, services: u32) -> Result<Self> {
+    /// If the kernel refuses a program, a map or a run, or flows do not come to be.
+    pub fn roomy(bpffs: &Path, services: u32, options: &Options) -> Result<Self> {
         let name = format!("roomy-{services}");
-        let mut world = Self::new(&bpffs.join(name), services, 1 << 21, ROOMY)?;
+        // In every round, in a loop and fresh.
+        let new_flows = 2 * options.rounds * options.samples;
+        let room = FLOWS + new_flows;
+        let mut world = Self::new(&bpffs.join(name), services, room, ROOMY, Tables::Roomy)?;
         for family in Family::ALL {
-            for _ in 0..FLOWS {
-                world.establish(family)?;
-            }
+            world.establish(family)?;
         }
         Ok(world)
     }
 
-    /// With a table for new flows that is full.
+    /// With tables for new flows that are full.
     ///
     /// # Errors
     /// As for [`World::roomy`].
     pub fn full(bpffs: &Path, services: u32) -> Result<Self> {
-        let mut world = Self::new(&bpffs.join("full"), services, FEW, FULL)?;
+        let mut world = Self::new(&bpffs.join("full"), services, ROOM, FULL, Tables::Full)?;
         for family in Family::ALL {
-            // Each takes two entries.
-            for _ in 0..FEW {
-                let frame = world.next_client(family, SYN);
-                world.goes_on(Direction::FromPod, &frame)?;
-            }
+            world.fill(family)?;
         }
         Ok(world)
     }
 
-    fn new(folder: &Path, services: u32, transient: u32, cases: &[Case]) -> Result<Self> {
+    fn new(
+        folder: &Path,
+        services: u32,
+        new_flows: u32,
+        cases: &[Case],
+        tables: Tables,
+    ) -> Result<Self> {
         fs::create_dir(folder).with_context(|| folder.display().to_string())?;
         let paths = PinPaths::new(folder);
         let default = Limits::default();
@@ -104,8 +96,8 @@ impl World {
                 frontends: default.frontends.max(rows),
                 backends: default.backends.max(2 * rows),
                 slots: default.slots.max(2 * rows),
-                conntrack: 1 << 20,
-                transient,
+                conntrack: 2 * ROOM,
+                transient: 2 * new_flows,
                 ..default
             },
             sockets: None,
@@ -116,14 +108,18 @@ impl World {
         services::write(&mut maps, services)?;
         let programs = datapath.programs();
         let of_families = |case: &Case| Family::ALL.map(|family| (*case, family));
+        let cases: Vec<_> = cases.iter().flat_map(of_families).collect();
         Ok(Self {
             services,
-            cases: cases.iter().flat_map(of_families).collect(),
+            tables,
+            feeders: cases.iter().map(|_| None).collect(),
+            cases,
             from_pod: Program::of(programs.from_workload.as_fd())?,
             to_pod: Program::of(programs.to_workload.as_fd())?,
             clients: [0; 2],
             random: Random::new(1),
             datapath,
+            maps,
         })
     }
 
@@ -142,74 +138,64 @@ impl World {
 
     /// A row for each case, without figures.
     pub fn rows(&self) -> Vec<Row> {
+        let programs = self.datapath.programs();
         let row = |(case, family): &(Case, Family)| Row {
             goal: case.goal,
             what: case.what,
             family: family.name(),
             services: self.services,
             limits: case.limits,
+            operations: Counted::of(case.packets, self.vip(*family, 0)),
+            verified: match case.packets.direction() {
+                Direction::FromPod => programs.from_workload.verified_instructions,
+                Direction::ToPod => programs.to_workload.verified_instructions,
+            },
             nanoseconds: Vec::new(),
         };
         self.cases.iter().map(row).collect()
     }
 
-    /// What a packet of a case costs, in nanoseconds over an empty program, which runs right before and on the same frames.
-    ///
-    /// # Errors
-    /// If the kernel refuses a run, or a packet does not go on.
-    pub fn measure(&mut self, case: usize, empty: &Program, options: &Options) -> Result<f64> {
-        let (case, family) = self.cases[case];
-        match case.packets {
-            Packets::Hot(direction, hot) => {
-                let frame = self.hot(family, direction, hot);
-                // Once before, so that nothing is cold.
-                self.goes_on(direction, &frame)?;
-                let idle = empty.run(&frame, options.repeat)?;
-                let busy = self.program(direction).run(&frame, options.repeat)?;
-                ensure!(
-                    busy.action == NEXT,
-                    "a packet {} does not go on: {busy:?}",
-                    case.what
-                );
-                Ok(f64::from(busy.nanoseconds) - f64::from(idle.nanoseconds))
-            }
-            Packets::Fresh(flows) => {
-                let frames: Vec<_> = (0..options.samples)
-                    .map(|_| {
-                        let client = self.random.below(flows as usize) as u32;
-                        self.to_vip(family, client, ACK)
-                    })
-                    .collect();
-                self.each(&frames, empty)
-            }
-            Packets::New => {
-                let frames: Vec<_> = (0..options.samples)
-                    .map(|_| self.next_client(family, SYN))
-                    .collect();
-                self.each(&frames, empty)
-            }
+    /// The next clients open connections, are answered, and go on.
+    fn establish(&mut self, family: Family) -> Result<()> {
+        let clients = self.next_clients(family, FLOWS);
+        let reasons = [Reason::NewFlow, Reason::Reply, Reason::Forward];
+        for ((direction, flags), reason) in OPENING.into_iter().zip(reasons) {
+            let vip = |client| self.vip(family, client);
+            let frame = |client| frames::segment(client, vip(client), flags, direction);
+            let feeder = Feeder::new(clients.clone().map(frame))?;
+            self.run_all(&feeder, direction, reason)?;
         }
+        Ok(())
     }
 
-    /// What the frame in the middle costs, each run once.
-    fn each(&self, frames: &[Vec<u8>], empty: &Program) -> Result<f64> {
-        let mut idle = Vec::with_capacity(frames.len());
-        let mut busy = Vec::with_capacity(frames.len());
-        for frame in frames {
-            idle.push(f64::from(empty.run(frame, 1)?.nanoseconds));
-            busy.push(f64::from(self.goes_on(Direction::FromPod, frame)?));
+    /// Clients begin flows until nearly each of them displaces another one.
+    fn fill(&mut self, family: Family) -> Result<()> {
+        // Far more than there is room for.
+        for _ in 0..4 * ROOM / FILL {
+            let clients = self.next_clients(family, FILL);
+            let packets = Packets::Loop(Flows::New);
+            let feeder = Feeder::new(clients.map(|client| self.packet(packets, family, client)))?;
+            let counted = self.run_all(&feeder, Direction::FromPod, Reason::NewFlow)?;
+            if counted.show(self.tables, FILL) {
+                return Ok(());
+            }
         }
-        match (median(&busy), median(&idle)) {
-            (Some(busy), Some(idle)) => Ok(busy - idle),
-            _ => bail!("no frame was run"),
-        }
+        bail!(
+            "the tables of {} flows do not get full by {} of them",
+            family.name(),
+            4 * ROOM
+        )
     }
 
-    /// Runs a frame once, which must go on, and returns the nanoseconds that it took.
-    fn goes_on(&self, direction: Direction, frame: &[u8]) -> Result<u32> {
-        let ran = self.program(direction).run(frame, 1)?;
-        ensure!(ran.action == NEXT, "a packet does not go on: {ran:?}");
-        Ok(ran.nanoseconds)
+    /// Runs every packet once, each of which must be counted with this reason. Returns what was counted.
+    fn run_all(&self, feeder: &Feeder, direction: Direction, reason: Reason) -> Result<Counts> {
+        let before = Counts::of(&self.maps)?;
+        feeder
+            .run(self.program(direction), feeder.packets())?
+            .goes_on()?;
+        let counted = Counts::of(&self.maps)?.since(&before);
+        counted.ensure_all(feeder.packets(), Some(reason))?;
+        Ok(counted)
     }
 
     fn program(&self, direction: Direction) -> &Program {
@@ -219,41 +205,17 @@ impl World {
         }
     }
 
-    /// The next client opens a connection, is answered, and goes on.
-    fn establish(&mut self, family: Family) -> Result<()> {
-        let client = self.clients[family as usize];
-        let syn = self.next_client(family, SYN);
-        self.goes_on(Direction::FromPod, &syn)?;
-        let answer = segment(
-            family,
-            client,
-            self.vip(family, client),
-            SYN | ACK,
-            Direction::ToPod,
-        );
-        self.goes_on(Direction::ToPod, &answer)?;
-        self.goes_on(Direction::FromPod, &self.to_vip(family, client, ACK))?;
-        Ok(())
+    /// Clients that nobody has been yet.
+    fn next_clients(&mut self, family: Family, count: u32) -> Range<u32> {
+        let next = &mut self.clients[family as usize];
+        let first = *next;
+        *next += count;
+        first..*next
     }
 
-    fn hot(&self, family: Family, direction: Direction, hot: Hot) -> Vec<u8> {
-        let peer = match hot {
-            Hot::Established => self.vip(family, 0),
-            Hot::Unrelated => pod(family, u32::from(u16::MAX)),
-        };
-        segment(family, 0, peer, ACK, direction)
-    }
-
-    /// A segment of a client that nobody has been yet.
-    fn next_client(&mut self, family: Family, flags: u8) -> Vec<u8> {
-        let client = self.clients[family as usize];
-        self.clients[family as usize] += 1;
-        self.to_vip(family, client, flags)
-    }
-
-    fn to_vip(&self, family: Family, client: u32, flags: u8) -> Vec<u8> {
-        let vip = self.vip(family, client);
-        segment(family, client, vip, flags, Direction::FromPod)
+    /// A packet of a case, of this client.
+    fn packet(&self, packets: Packets, family: Family, client: u32) -> Vec<u8> {
+        frames::packet(packets, client, self.vip(family, client))
     }
 
     /// Whom a client speaks to: of many Services, another for each.
@@ -261,34 +223,5 @@ impl World {
         // A step that has no common divisor with any number of Services that is likely.
         let number = u64::from(client) * 7_919 % u64::from(self.services);
         services::vips(number as u32)[family as usize]
-    }
-}
-
-/// A TCP segment between a client, by its number, and somebody's port.
-fn segment(family: Family, client: u32, peer: IpAddr, flags: u8, direction: Direction) -> Vec<u8> {
-    let port = 32_768 + (client % PORTS) as u16;
-    let l4 = L4::tcp(port, PORT, flags);
-    let is_answer = direction == Direction::ToPod;
-    match (pod(family, client / PORTS), peer) {
-        (IpAddr::V4(pod), IpAddr::V4(peer)) => {
-            let frame = Frame::new(pod.octets(), peer.octets(), l4);
-            if is_answer { frame.reversed() } else { frame }.build()
-        }
-        (IpAddr::V6(pod), IpAddr::V6(peer)) => {
-            let frame = Frame::new(pod.octets(), peer.octets(), l4);
-            if is_answer { frame.reversed() } else { frame }.build()
-        }
-        (pod, peer) => unreachable!("{pod} and {peer} are of different families"),
-    }
-}
-
-/// A pod's address.
-fn pod(family: Family, number: u32) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 244, 0, 1)) + number).into(),
-        Family::V6 => {
-            let first = Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1);
-            Ipv6Addr::from(u128::from(first) + u128::from(number)).into()
-        }
     }
 }

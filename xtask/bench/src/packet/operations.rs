@@ -1,0 +1,126 @@
+//! What a packet costs in operations on maps: the decisions that the kernel's programs take, taken in memory and counted. No other load
+//! on the machine changes them.
+
+use std::fmt;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use lb_common::addr::Protocol;
+use lb_common::packet::Parse;
+use lb_common::testing::{MemoryDataplane, Operations};
+use serde::Serialize;
+
+use super::case::{Direction, Flows, Packets};
+use super::frames::{self, OPENING};
+use super::services::PORT;
+
+/// How often a packet asks for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Loads from arrays.
+    pub loads: u32,
+    /// Lookups of rows other than flows.
+    pub lookups: u32,
+    /// Flows that are looked for.
+    pub finds: u32,
+    /// Flows that are stored, renewed or removed.
+    pub flows_written: u32,
+    /// Other rows that are written.
+    pub rows_written: u32,
+}
+
+impl Counted {
+    /// Of a packet of a case, where the VIP's Service has one endpoint, which has the VIP's own address; within the second in which
+    /// an established flow was last stamped.
+    pub fn of(packets: Packets, vip: IpAddr) -> Self {
+        let counted = match vip {
+            IpAddr::V4(v4) => count(packets, vip, v4.octets()),
+            IpAddr::V6(v6) => count(packets, vip, v6.octets()),
+        };
+        let Operations {
+            loads,
+            lookups,
+            finds,
+            flows_written,
+            rows_written,
+        } = counted;
+        Self {
+            loads,
+            lookups,
+            finds,
+            flows_written,
+            rows_written,
+        }
+    }
+}
+
+/// As it stands in a table.
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            (self.loads, "load", "loads"),
+            (self.lookups, "lookup", "lookups"),
+            (self.finds, "flow sought", "flows sought"),
+            (self.flows_written, "flow written", "flows written"),
+            (self.rows_written, "row written", "rows written"),
+        ];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(count, ..)| *count > 0)
+            .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
+            .collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+fn count<A: Parse + Hash>(packets: Packets, vip: IpAddr, octets: A) -> Operations {
+    const CLIENT: u32 = 0;
+    let mut dp = MemoryDataplane::new();
+    dp.serve(1, octets, PORT, Protocol::Tcp, &[(octets, PORT)]);
+    let is_new = matches!(
+        packets,
+        Packets::Loop(Flows::New) | Packets::Fresh(Flows::New)
+    );
+    for (direction, flags) in OPENING.into_iter().filter(|_| !is_new) {
+        let mut frame = frames::segment(CLIENT, vip, flags, direction);
+        match direction {
+            Direction::FromPod => dp.send(&mut frame),
+            Direction::ToPod => dp.receive(&mut frame),
+        };
+    }
+    let frame = frames::packet(packets, CLIENT, vip);
+    match packets.direction() {
+        Direction::FromPod => dp.operations_to_send(&frame),
+        Direction::ToPod => dp.operations_to_receive(&frame),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::{FULL, ROOMY};
+    use super::super::services::vips;
+    use super::*;
+
+    #[test]
+    fn every_case_has_its_operations_in_either_family() {
+        let expected = [
+            "1 load, 1 flow sought",
+            "1 load, 1 flow sought",
+            "2 loads",
+            "1 load",
+            "1 load, 1 flow sought",
+            "3 loads, 2 lookups, 2 flows sought, 1 flow written",
+            "1 load, 1 flow sought",
+            "1 load, 1 flow sought",
+            "3 loads, 2 lookups, 2 flows sought, 1 flow written",
+            "3 loads, 2 lookups, 2 flows sought, 1 flow written",
+        ];
+        for vip in vips(0) {
+            let cases = ROOMY.iter().chain(FULL);
+            let counted: Vec<_> = cases
+                .map(|case| Counted::of(case.packets, vip).to_string())
+                .collect();
+            assert_eq!(counted, expected, "{vip}");
+        }
+    }
+}
