@@ -2,6 +2,7 @@
 //! and through this project's data plane in each of its modes, in one run.
 
 mod agent;
+mod beside;
 mod busy;
 mod client;
 mod document;

@@ -1,18 +1,27 @@
 //! The results as tables.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::beside;
 use super::client::Sample;
 use super::goals::{self, Goal};
-use super::mode::{Asks, Place, Plane, Workload};
+use super::mode::{Place, Plane, Workload};
 use super::results::{Results, Row};
 use crate::numbers::{median, short};
+
+/// What stands where there is nothing.
+const NONE: &str = "–";
 
 /// All tables.
 pub fn tables(results: &Results) -> String {
     let mut text = String::from("## Goals\n\n");
     text += &goals(results);
-    let _ = write!(text, "\n## Beside kube-proxy\n\n{}", beside(results));
+    let _ = write!(
+        text,
+        "\n## Beside kube-proxy\n\n{}",
+        beside::tables(results)
+    );
     for place in Place::ALL {
         let _ = write!(
             text,
@@ -44,107 +53,64 @@ fn title(place: Place) -> &'static str {
     }
 }
 
+/// Every goal with its gate and what is met, and how many meet what.
 fn goals(results: &Results) -> String {
-    let proxies = kube_proxies(results);
-    let heads: Vec<String> = proxies
-        .iter()
-        .map(|plane| {
-            let sizes = results.modes().into_iter();
-            let most = sizes
-                .filter(|mode| mode.plane == *plane)
-                .map(|mode| mode.services);
-            format!("{}, {}", plane.name(), most.max().unwrap_or(0))
-        })
-        .collect();
-    let mut text = "| goal | figure, with the most Services | ratio |".to_owned();
-    for head in &heads {
-        let _ = write!(text, " {head} |");
+    let proxies = beside::kube_proxies(results);
+    let most = |is_it: &dyn Fn(Plane) -> bool| {
+        let modes = results.modes().into_iter();
+        let services = modes.filter(|mode| is_it(mode.plane));
+        services.map(|mode| mode.services).max().unwrap_or(0)
+    };
+    let mut text = format!(
+        "| goal | figure, with {} Services | ratio |",
+        most(&Plane::is_lb)
+    );
+    for proxy in &proxies {
+        let _ = write!(
+            text,
+            " {}, {} |",
+            proxy.name(),
+            most(&|plane| plane == *proxy)
+        );
     }
     text += " gate | goal | meets |\n|---|---|---|";
-    text += &"---|".repeat(heads.len());
+    text += &"---|".repeat(proxies.len());
     text += "---|---|---|\n";
+    let mut met: BTreeMap<&str, u32> = BTreeMap::new();
     for goal in goals::all() {
-        let Some(figure) = goal.figure(results) else {
-            continue;
-        };
-        let _ = write!(text, "| {} | {} | {figure} |", goal.id, goal.what());
+        let figure = goal.figure(results);
+        let verdict = figure.map_or("not measured", |it| goal.verdict(it.value));
+        *met.entry(verdict).or_default() += 1;
+        let ratio = figure.map_or(NONE.to_owned(), |it| it.to_string());
+        let _ = write!(text, "| {} | {} | {ratio} |", goal.id, goal.what());
         for plane in &proxies {
             let theirs = goal.of(results, *plane);
-            let theirs = theirs.map_or("–".to_owned(), |it| format!("{:.2}", it.value));
+            let theirs = theirs.map_or(NONE.to_owned(), |it| format!("{:.2}", it.value));
             let _ = write!(text, " {theirs} |");
         }
         let _ = writeln!(
             text,
-            " {} | {} | {} |",
+            " {} | {} | {verdict} |",
             limit(&goal, Some(goal.gate)),
             limit(&goal, goal.goal),
-            goal.verdict(figure.value)
         );
     }
+    let count = |verdict| met.get(verdict).copied().unwrap_or(0);
+    let _ = writeln!(
+        text,
+        "\nOf {} figures, {} meet their goal, {} their gate alone, {} neither; {} were not measured.",
+        met.values().sum::<u32>(),
+        count("goal"),
+        count("gate"),
+        count("**no**"),
+        count("not measured"),
+    );
     text
 }
 
 fn limit(goal: &Goal, limit: Option<f64>) -> String {
     let sign = if goal.is_rate() { '≥' } else { '≤' };
-    limit.map_or(String::new(), |limit| format!("{sign} {limit}"))
-}
-
-fn kube_proxies(results: &Results) -> Vec<Plane> {
-    let mut planes: Vec<Plane> = Vec::new();
-    for mode in results.modes() {
-        if mode.plane.is_kube_proxy() && !planes.contains(&mode.plane) {
-            planes.push(mode.plane);
-        }
-    }
-    planes
-}
-
-/// Every mode of lb against every kube-proxy, cell by cell.
-fn beside(results: &Results) -> String {
-    let asks_vip = |row: &&Row| row.mode.asks == Asks::Vip;
-    let rows = || results.rows.iter().filter(asks_vip);
-    let mut count = 0;
-    let mut behind = Vec::new();
-    for own in rows().filter(|row| row.mode.plane.is_lb()) {
-        let theirs = rows().filter(|row| {
-            row.mode.plane.is_kube_proxy() && (row.place, row.workload) == (own.place, own.workload)
-        });
-        for their in theirs {
-            let Some(ratio) = own.over(their) else {
-                continue;
-            };
-            count += 1;
-            let is_ahead = if own.workload == Workload::Stream {
-                ratio.value > 1.0
-            } else {
-                ratio.value < 1.0
-            };
-            if !is_ahead {
-                behind.push(format!(
-                    "- {} {}: {} ÷ {} is {ratio}\n",
-                    own.place.name(),
-                    own.workload.name(),
-                    own.mode.name(),
-                    their.mode.name()
-                ));
-            }
-        }
-    }
-    if count == 0 {
-        return "kube-proxy was not measured.\n".to_owned();
-    }
-    if behind.is_empty() {
-        return format!(
-            "Each mode of lb with each number of Services, against each of kube-proxy with each number of Services, in each workload at each \
-             place: lb is ahead in all {count} comparisons.\n"
-        );
-    }
-    format!(
-        "Each mode of lb with each number of Services, against each of kube-proxy with each number of Services, in each workload at each place: of \
-         {count} comparisons, lb is ahead in all but {}:\n\n{}",
-        behind.len(),
-        behind.concat()
-    )
+    limit.map_or(NONE.to_owned(), |limit| format!("{sign} {limit}"))
 }
 
 fn table(results: &Results, place: Place, cell: impl Fn(&Row, &Row) -> Option<String>) -> String {
@@ -165,7 +131,7 @@ fn table(results: &Results, place: Place, cell: impl Fn(&Row, &Row) -> Option<St
         }
         let cells: Vec<String> = cells
             .into_iter()
-            .map(|cell| cell.unwrap_or_else(|| "–".to_owned()))
+            .map(|cell| cell.unwrap_or_else(|| NONE.to_owned()))
             .collect();
         let _ = writeln!(text, "| {} | {} |", mode.name(), cells.join(" | "));
     }
@@ -197,7 +163,7 @@ fn absolute(results: &Results, place: Place) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mode::Mode;
+    use super::super::mode::{Asks, Mode};
     use super::super::results::tests::of;
     use super::*;
 
@@ -220,28 +186,14 @@ mod tests {
         );
         let text = tables(&results);
         for line in [
+            "| goal | figure, with 100 Services | ratio | gate | goal | meets |",
             "| P2 | lb redirect: local RR ÷ direct | 0.90 (0.80–0.92) | ≤ 0.95 | ≤ 0.88 | gate |",
+            "| P2 | lb redirect: local CRR ÷ direct | – | ≤ 0.96 | ≤ 0.88 | not measured |",
+            "Of 26 figures, 0 meet their goal, 1 their gate alone, 0 neither; 25 were not measured.",
             "| lb redirect, 100 | 0.90 (0.80–0.92) | – | – | – |",
             "kube-proxy was not measured.",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
-        }
-    }
-
-    #[test]
-    fn where_lb_is_behind_kube_proxy_is_told() {
-        let mut results = of(redirect(), Place::Local, Workload::Stream, &[1.0], &[2.0]);
-        let nftables = Mode {
-            plane: Plane::Nftables,
-            ..redirect()
-        };
-        for (rate, behind) in [(1.9, false), (2.1, true)] {
-            let other = of(nftables, Place::Local, Workload::Stream, &[1.0], &[rate]);
-            results.rows.truncate(2);
-            results.rows.extend(other.rows.into_iter().skip(1));
-            let text = beside(&results);
-            assert_eq!(text.contains("in all 1 comparisons"), !behind, "{text}");
-            assert_eq!(text.contains("is 0.95"), behind, "{text}");
         }
     }
 }
