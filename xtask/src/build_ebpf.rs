@@ -2,6 +2,7 @@
 //! Which compiler and which linker do it is decided in `toolchain` and `linker`; freshness is cargo's business.
 
 mod linker;
+mod strip;
 mod toolchain;
 
 use std::{
@@ -98,6 +99,7 @@ fn publish(built: &Path, object: &Path) -> Result<()> {
             built.display()
         );
     }
+    let bytes = strip::without_dwarf(&bytes).with_context(|| built.display().to_string())?;
     if fs::read(object).is_ok_and(|old| old == bytes) {
         println!("    {} is up to date", object.display());
         return Ok(());
