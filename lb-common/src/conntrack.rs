@@ -37,13 +37,13 @@ map_type! {
     /// A packet's tuple and the side that it comes from: what a flow is found by, and the key of `conntrack_v4` and
     /// `conntrack_v6`.
     pub struct ConntrackKey<A> {
-        client: A,
-        peer: A,
-        client_port: u16,
-        peer_port: u16,
-        protocol: u8,
-        direction: u8,
-        reserved: [u8; 2],
+        pub(crate) client: A,
+        pub(crate) peer: A,
+        pub(crate) client_port: u16,
+        pub(crate) peer_port: u16,
+        pub(crate) protocol: u8,
+        pub(crate) direction: u8,
+        pub(crate) reserved: [u8; 2],
     }
 }
 
@@ -108,6 +108,24 @@ impl<A: Address> ConntrackKey<A> {
         FrontendKey::new(self.peer, Port::new(self.peer_port), protocol)
     }
 
+    /// The client's address.
+    #[inline(always)]
+    pub fn client(&self) -> A {
+        self.client
+    }
+
+    /// The client's port, as the sender of the packet sees it, in host order.
+    #[inline(always)]
+    pub fn client_port(&self) -> u16 {
+        self.client_port
+    }
+
+    /// IANA's number of the protocol.
+    #[inline(always)]
+    pub fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
     /// From which side this entry is found.
     #[inline(always)]
     pub fn direction(&self) -> Direction {
@@ -133,21 +151,21 @@ fn protocol(number: u8) -> Protocol {
 map_type! {
     /// A flow: value of `conntrack_v4` and `conntrack_v6`.
     pub struct Flow<A> {
-        client: A,
-        frontend: A,
-        backend: A,
-        client_port: u16,
-        frontend_port: u16,
-        backend_port: u16,
-        protocol: u8,
-        state: u8,
-        source_port: u16,
-        reserved: u16,
-        backend_id: u32,
-        service_id: u32,
-        epoch: u32,
-        last_seen: u32,
-        previous_id: u32,
+        pub(crate) client: A,
+        pub(crate) frontend: A,
+        pub(crate) backend: A,
+        pub(crate) client_port: u16,
+        pub(crate) frontend_port: u16,
+        pub(crate) backend_port: u16,
+        pub(crate) protocol: u8,
+        pub(crate) state: u8,
+        pub(crate) source_port: u16,
+        pub(crate) reserved: u16,
+        pub(crate) backend_id: u32,
+        pub(crate) service_id: u32,
+        pub(crate) epoch: u32,
+        pub(crate) last_seen: u32,
+        pub(crate) previous_id: u32,
     }
 }
 

@@ -1,4 +1,5 @@
-//! How many entries LRU maps have had: what was made, less what was removed, is there or was displaced.
+//! How many entries LRU maps have had: what was made, less what was removed, is there or was displaced. And
+//! how many flows the table of flows has displaced.
 //!
 //! An LRU map does not tell what it displaces, so what fills it is counted in `lru_entries`. The number of a count is its index
 //! there.
@@ -51,14 +52,24 @@ pub enum Change {
     Removed = 1,
 }
 
+/// Number of counts of LRU maps.
+const OF_LRU: u32 = 12;
+
 /// Number of counts, which is the number of elements of `lru_entries`.
-pub const COUNT: u32 = 12;
+pub const COUNT: u32 = OF_LRU + 2;
 
 /// The number of a count. `octets` is the length of the family's addresses.
 #[inline(always)]
 pub const fn index(octets: usize, lru: Lru, change: Change) -> u32 {
-    let family = if octets == 4 { 0 } else { COUNT / 2 };
+    let family = if octets == 4 { 0 } else { OF_LRU / 2 };
     family + lru as u32 * 2 + change as u32
+}
+
+/// The number of the count of flows that had to go for others in `flows_v4` or `flows_v6`: none of them was assured, and nobody had
+/// ended them. `octets` is the length of the family's addresses.
+#[inline(always)]
+pub const fn displaced_index(octets: usize) -> u32 {
+    OF_LRU + if octets == 4 { 0 } else { 1 }
 }
 
 /// How many entries had to go for others, at least: `made` and `removed` are the counts of a map, `room` is its size. It is exact
@@ -80,6 +91,7 @@ mod tests {
                     numbers.insert(index(octets, lru, change));
                 }
             }
+            numbers.insert(displaced_index(octets));
         }
         assert!(numbers.into_iter().eq(0..COUNT));
     }

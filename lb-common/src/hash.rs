@@ -32,6 +32,13 @@ pub fn port_hash<A: Address>(secret: u64, client: &Endpoint<A>, frontend: &Endpo
         ^ (ports << 32))
 }
 
+/// The number that chooses a flow's place in the table of [`flows`](crate::flows): every flow of a client's port has the same.
+#[inline(always)]
+pub fn flow_hash<A: Address>(secret: u64, client: &A, port: u16, protocol: u8) -> u64 {
+    let end = ((port as u64) << 8) | protocol as u64;
+    mix(mix(client.fold() ^ secret.rotate_left(31)) ^ end)
+}
+
 /// The number that, modulo the length of a selection table, is the slot of a socket's datagrams. A socket has no port yet
 /// when it sends its first one; the kernel's cookie for it takes the place of address and port.
 #[inline(always)]

@@ -5,7 +5,7 @@
 /// Version of everything that is pinned. It is part of the pin path, so that programs and agents of different layouts
 /// never meet. Bump it whenever a shared struct, a map's type or the meaning of a field changes: a test holds the
 /// fingerprint of all of them against this number.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// The names of the maps, at most 15 bytes: the kernel cuts longer ones.
 pub mod name {
@@ -19,7 +19,11 @@ pub mod name {
     pub const BACKENDS_V4: &str = "backends_v4";
     /// IPv6 backends by id.
     pub const BACKENDS_V6: &str = "backends_v6";
-    /// IPv4 flows that are assured and not over.
+    /// IPv4 flows.
+    pub const FLOWS_V4: &str = "flows_v4";
+    /// IPv6 flows.
+    pub const FLOWS_V6: &str = "flows_v6";
+    /// IPv4 flows that are assured and not over, and that `flows_v4` does not have.
     pub const CONNTRACK_V4: &str = "conntrack_v4";
     /// IPv6 flows that are assured and not over.
     pub const CONNTRACK_V6: &str = "conntrack_v6";
@@ -73,12 +77,14 @@ pub mod name {
     pub const REMOTE_PODS_V6: &str = "remote_pods_v6";
 
     /// All of them.
-    pub const ALL: [&str; 31] = [
+    pub const ALL: [&str; 33] = [
         FRONTENDS_V4,
         FRONTENDS_V6,
         SLOTS,
         BACKENDS_V4,
         BACKENDS_V6,
+        FLOWS_V4,
+        FLOWS_V6,
         CONNTRACK_V4,
         CONNTRACK_V6,
         TRANSIENT_V4,
@@ -125,6 +131,8 @@ pub mod limit {
     pub const SLOTS: u32 = 1_048_576;
     /// Service ports.
     pub const SERVICES: u32 = 65_536;
+    /// Flows of one family that the table of [`flows`](crate::flows) has room for: 32 768 buckets of seven.
+    pub const FLOWS: u32 = 229_376;
     /// Conntrack entries of one family: flows that are assured and not over. A flow takes two entries, four where a backend
     /// reaches itself.
     pub const CONNTRACK: u32 = 262_144;
@@ -217,6 +225,7 @@ pub(crate) use map_type;
 mod tests {
     use super::*;
     use crate::affinity::{Affinity, AffinityKey, SocketAffinityKey};
+    use crate::flows;
     use crate::fragments::{Fragments, FragmentsKey, Held, HeldKey};
     use crate::redirect::{LocalPod, RemotePods};
     use crate::service_cidr::{self, ServiceCidrs};
@@ -247,6 +256,8 @@ mod tests {
         describe::<conntrack::ConntrackKey<V6>>(&mut layout);
         describe::<conntrack::Flow<V4>>(&mut layout);
         describe::<conntrack::Flow<V6>>(&mut layout);
+        describe::<flows::Way<V4>>(&mut layout);
+        describe::<flows::Way<V6>>(&mut layout);
         describe::<AffinityKey<V4>>(&mut layout);
         describe::<AffinityKey<V6>>(&mut layout);
         describe::<Affinity>(&mut layout);
@@ -270,10 +281,11 @@ mod tests {
         describe::<ServiceCidrs<V4>>(&mut layout);
         describe::<ServiceCidrs<V6>>(&mut layout);
         layout.push_str(&format!(
-            "slots {} vip_filter {} reply_filter {}\n",
+            "slots {} vip_filter {} reply_filter {} ways {}\n",
             crate::frontend::SLOTS_PER_ELEMENT,
             crate::vip_filter::BITS,
-            crate::reply_filter::MARKS
+            crate::reply_filter::MARKS,
+            flows::WAYS
         ));
         // FNV-1a, so that the number does not depend on the standard library's hasher.
         let fingerprint = layout.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
@@ -281,10 +293,10 @@ mod tests {
         });
         assert_eq!(
             (LAYOUT, fingerprint),
-            (5, FINGERPRINT),
+            (6, FINGERPRINT),
             "a shared struct changed: bump layout::LAYOUT and set both numbers of this test\n{layout}"
         );
     }
 
-    const FINGERPRINT: u64 = 3568785167774131944;
+    const FINGERPRINT: u64 = 8025637393306848135;
 }

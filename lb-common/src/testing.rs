@@ -4,6 +4,7 @@
 pub mod address;
 pub mod counting;
 pub mod crc32c;
+pub mod flow_buckets;
 pub mod frame;
 pub mod icmp;
 pub mod l4;

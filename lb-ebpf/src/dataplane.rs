@@ -10,6 +10,7 @@ use aya_ebpf::helpers::bpf_jiffies64;
 use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::entries::Lru;
+use lb_common::flows::Tiered;
 use lb_common::fragments::{Fragments, FragmentsKey};
 use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::pipeline::Dataplane;
@@ -18,6 +19,7 @@ use lb_common::{reply_filter, vip_filter};
 
 use crate::flows::LruFlows;
 use crate::maps::{self, FamilyMaps, IS_THERE};
+use crate::near::NearFlows;
 use crate::scratch::Scratch;
 
 /// Key of the hashes. The agent sets it to the secret that it keeps in `config`.
@@ -31,7 +33,7 @@ const BPF_ANY: u64 = 0;
 
 /// The data plane of one address family.
 pub(crate) struct Kernel<A> {
-    flows: LruFlows<A>,
+    flows: Tiered<NearFlows<A>, LruFlows<A>>,
 }
 
 impl<A: FamilyMaps> Kernel<A> {
@@ -43,8 +45,11 @@ impl<A: FamilyMaps> Kernel<A> {
     #[inline(always)]
     pub(crate) unsafe fn new(scratch: *mut Scratch) -> Self {
         Self {
-            // SAFETY: by the caller's promise.
-            flows: unsafe { LruFlows::new(scratch) },
+            flows: Tiered {
+                near: NearFlows(PhantomData),
+                // SAFETY: by the caller's promise.
+                far: unsafe { LruFlows::new(scratch) },
+            },
         }
     }
 }
@@ -105,7 +110,7 @@ impl<A: FamilyMaps> Addresses for Kernel<A> {
 }
 
 impl<A: FamilyMaps> Dataplane for Kernel<A> {
-    type Flows = LruFlows<A>;
+    type Flows = Tiered<NearFlows<A>, LruFlows<A>>;
 
     #[inline(always)]
     fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {

@@ -10,6 +10,7 @@ use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::entries::{self, Change, Lru};
+use lb_common::flows::{self, Bucket};
 use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::limit;
@@ -31,6 +32,7 @@ const MAX_FRONTENDS: usize = limit::FRONTENDS as usize;
 const MAX_BACKENDS: usize = limit::BACKENDS as usize;
 const MAX_CONNTRACK: usize = limit::CONNTRACK as usize;
 const MAX_TRANSIENT: usize = limit::TRANSIENT as usize;
+const MAX_FLOW_BUCKETS: usize = flows::buckets(limit::FLOWS) as usize;
 const MAX_FRAGMENTS: usize = limit::FRAGMENTS as usize;
 const MAX_HELD: usize = limit::HELD as usize;
 const MAX_UNSERVED: usize = limit::UNSERVED as usize;
@@ -47,6 +49,8 @@ const COUNTS: usize = entries::COUNT as usize;
 pub(crate) type Frontends<A> = HashMap<FrontendKey<A>, Frontend, MAX_FRONTENDS, NO_PREALLOC>;
 pub(crate) type Backends<A> = HashMap<u32, Backend<A>, MAX_BACKENDS, NO_PREALLOC>;
 pub(crate) type Conntrack<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_CONNTRACK>;
+/// Where most flows are.
+pub(crate) type Flows<A> = Array<Bucket<A>, MAX_FLOW_BUCKETS, MMAPABLE>;
 /// As conntrack, its list of what is unused is one for all CPUs: a CPU that makes most of the flows has nearly all of the room.
 pub(crate) type Transient<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_TRANSIENT>;
 pub(crate) type FragmentsOf<A> = LruHashMap<FragmentsKey<A>, Fragments<A>, MAX_FRAGMENTS>;
@@ -69,6 +73,10 @@ static BACKENDS_V6: Backends<[u8; 16]> = HashMap::new();
 static CONNTRACK_V4: Conntrack<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "conntrack_v6")]
 static CONNTRACK_V6: Conntrack<[u8; 16]> = LruHashMap::new();
+#[btf_map(name = "flows_v4")]
+static FLOWS_V4: Flows<[u8; 4]> = Array::new();
+#[btf_map(name = "flows_v6")]
+static FLOWS_V6: Flows<[u8; 16]> = Array::new();
 #[btf_map(name = "transient_v4")]
 static TRANSIENT_V4: Transient<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "transient_v6")]
@@ -141,6 +149,7 @@ pub(crate) trait FamilyMaps: Parse {
     fn frontends() -> &'static Frontends<Self>;
     fn backends() -> &'static Backends<Self>;
     fn conntrack() -> &'static Conntrack<Self>;
+    fn flows() -> &'static Flows<Self>;
     fn transient() -> &'static Transient<Self>;
     fn fragments() -> &'static FragmentsOf<Self>;
     fn held() -> &'static HeldOf<Self>;
@@ -163,6 +172,10 @@ impl FamilyMaps for [u8; 4] {
     #[inline(always)]
     fn conntrack() -> &'static Conntrack<Self> {
         &CONNTRACK_V4
+    }
+    #[inline(always)]
+    fn flows() -> &'static Flows<Self> {
+        &FLOWS_V4
     }
     #[inline(always)]
     fn transient() -> &'static Transient<Self> {
@@ -210,6 +223,10 @@ impl FamilyMaps for [u8; 16] {
     #[inline(always)]
     fn conntrack() -> &'static Conntrack<Self> {
         &CONNTRACK_V6
+    }
+    #[inline(always)]
+    fn flows() -> &'static Flows<Self> {
+        &FLOWS_V6
     }
     #[inline(always)]
     fn transient() -> &'static Transient<Self> {
@@ -381,9 +398,20 @@ pub(crate) fn take_out<A: FamilyMaps, K, V, const MAX: usize>(
     }
 }
 
+/// Counts a flow that had to go for another in the table of flows.
+#[inline(always)]
+pub(crate) fn count_displaced<A: FamilyMaps>() {
+    count_at(entries::displaced_index(A::OCTETS));
+}
+
 #[inline(always)]
 fn count_entry<A: FamilyMaps>(lru: Lru, change: Change) {
-    if let Some(counter) = LRU_ENTRIES.get_ptr_mut(entries::index(A::OCTETS, lru, change)) {
+    count_at(entries::index(A::OCTETS, lru, change));
+}
+
+#[inline(always)]
+fn count_at(index: u32) {
+    if let Some(counter) = LRU_ENTRIES.get_ptr_mut(index) {
         // SAFETY: as for the counters of reasons.
         unsafe { *counter = (*counter).wrapping_add(1) };
     }

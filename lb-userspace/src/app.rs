@@ -99,7 +99,7 @@ pub async fn run(config: Config) -> Result<()> {
     events.starting();
     let servers = config.http.listen(&events)?;
     let mut datapath = Loader {
-        object: object::embedded()?,
+        object: object::for_kernel()?,
         paths: &paths,
         limits: config.limits,
         sockets: config.sockets.scope.filter(|_| cgroup.is_found()),

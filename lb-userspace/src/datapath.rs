@@ -10,6 +10,7 @@
 
 pub mod object;
 
+mod atomics;
 mod bpf;
 mod cgroup;
 mod cleanup;

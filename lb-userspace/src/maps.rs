@@ -101,16 +101,20 @@ pub trait Maps {
     fn service_cidrs(&self) -> Result<Vec<Cidr>, MapError>;
     /// The element of `config`.
     fn config(&self) -> Result<Config, MapError>;
-    /// Shows every entry of a flow that is assured and not over once to `visit`. The data plane goes on writing: entries made
+    /// Shows every flow of the table that is looked at first to `visit`, as [`Maps::conntrack`] shows its entries, but each once, from
+    /// the client's side.
+    fn flow_table(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError>;
+    /// Shows every entry of a flow that is assured and not over, and that has no place in the flow table, once to `visit`. The data plane goes on writing: entries made
     /// or deleted meanwhile may or may not be shown. What an incomplete walk has not shown may exist all the same.
     fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError>;
     /// Shows the entries of all other flows to `visit`, as [`Maps::conntrack`] shows its own; among them are copies, as old as their
     /// stamps, of flows that are in conntrack by now.
     fn transient(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError>;
-    /// Shows the entries of all flows: what conntrack has of a flow comes before an older copy of it.
+    /// Shows all flows: what the flow table has of one comes first, then conntrack's entries, and an older copy of it last.
     fn flows(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
+        let table = self.flow_table(visit)?;
         let conntrack = self.conntrack(visit)?;
-        Ok(conntrack.and(self.transient(visit)?))
+        Ok(table.and(conntrack).and(self.transient(visit)?))
     }
     /// Shows every client that stays with a backend to `visit`, as [`Maps::conntrack`] shows its entries.
     fn affinity(&self, visit: &mut dyn FnMut(AffinityRow)) -> Result<Walk, MapError>;

@@ -35,13 +35,13 @@ impl FlowState {
 
     /// The state of a flow that is read from a map.
     #[inline(always)]
-    pub(super) const fn from_bits(bits: u8) -> Self {
+    pub(crate) const fn from_bits(bits: u8) -> Self {
         Self(bits)
     }
 
     /// As it is kept in a flow.
     #[inline(always)]
-    pub(super) const fn bits(self) -> u8 {
+    pub(crate) const fn bits(self) -> u8 {
         self.0
     }
 

@@ -19,6 +19,7 @@ pub const LIMITS: Limits = Limits {
     backends: 65_536,
     slots: 1_048_576,
     services: 65_536,
+    flows: 0,
     conntrack: 64,
     transient: 64,
     affinity: 64,

@@ -55,6 +55,9 @@ impl Maps for Nowhere {
         Ok(bytemuck::Zeroable::zeroed())
     }
 
+    fn flow_table(&self, _: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
+        Ok(Walk::Complete)
+    }
     fn conntrack(&self, _: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
         Ok(Walk::Complete)
     }

@@ -132,6 +132,7 @@ mod tests {
     #[test]
     fn only_a_map_that_may_be_nearly_full_is_walked_over() {
         let limits = Limits {
+            flows: 0,
             conntrack: 10,
             slots: 1,
             ..Limits::default()

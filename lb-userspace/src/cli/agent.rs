@@ -101,6 +101,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", env = "LB_MAX_SERVICES", default_value_t = limit::SERVICES)]
     max_services: u32,
 
+    /// Room for flows of one IP family in the table that is looked at first, rounded up to 7 times a power of two; with 0 there is none.
+    #[arg(long, value_name = "N", env = "LB_MAX_FLOWS", default_value_t = limit::FLOWS)]
+    max_flows: u32,
+
     /// Room for conntrack entries of one family; a flow takes two, from the client's first packet after the backend's answer to its
     /// end.
     #[arg(long, value_name = "N", env = "LB_MAX_CONNTRACK", default_value_t = limit::CONNTRACK)]
@@ -206,6 +210,7 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             backends: args.max_backends,
             slots: args.max_slots,
             services: args.max_services,
+            flows: args.max_flows,
             conntrack: args.max_conntrack,
             transient: args.max_transient,
             affinity: args.max_affinity,

@@ -24,6 +24,7 @@ use crate::maps::Shape;
 pub(super) use cgroup_link::{CgroupLink, cgroup_link, cgroup_link_create};
 pub(super) use raw_map::{RawMap, Write};
 
+const PROG_LOAD: u32 = 5;
 const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const OBJ_INFO: u32 = 15;
@@ -116,6 +117,45 @@ pub(super) struct Attached {
     pub(super) program_id: u32,
     /// 0 where the program was attached without a link.
     pub(super) link_id: u32,
+}
+
+/// The start of the part of `union bpf_attr` that BPF_PROG_LOAD reads.
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct LoadAttr {
+    kind: u32,
+    instructions: u32,
+    code: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// Whether the kernel takes these instructions for a program. It is gone at once.
+pub(super) fn loads(code: &[u64]) -> bool {
+    const SCHED_CLS: u32 = 3;
+    // The verifier gives up where it is interrupted.
+    (0..10)
+        .find_map(|_| {
+            let mut attr = LoadAttr {
+                kind: SCHED_CLS,
+                instructions: code.len() as u32,
+                code: code.as_ptr() as u64,
+                license: c"GPL".as_ptr() as u64,
+                ..LoadAttr::default()
+            };
+            // SAFETY: code and licence outlive the call, and the number of instructions is the code's.
+            match unsafe { bpf(PROG_LOAD, &mut attr) } {
+                // SAFETY: the call returned a new descriptor that nobody else owns.
+                Ok(fd) => Some(drop(unsafe { OwnedFd::from_raw_fd(fd) })).map(|()| true),
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => None,
+                Err(_) => Some(false),
+            }
+        })
+        .unwrap_or(false)
 }
 
 /// The object pinned at a path.

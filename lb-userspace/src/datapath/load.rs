@@ -25,7 +25,9 @@ use super::{
     cgroup::{self, Globals, SocketPrograms},
     delivery::{self, Delivery},
     object::{self, ObjectError},
-    pins::{self, CarryOver, CopyReport, PinError, PinOutcome, PinPaths, PinState, Prepared},
+    pins::{
+        self, CarryOver, CopyReport, FlowTables, PinError, PinOutcome, PinPaths, PinState, Prepared,
+    },
     raise_memlock,
     ticks::Ticks,
     verify::{LOG_LEVEL, verify},
@@ -118,6 +120,7 @@ pub struct Datapath {
     other_layouts: Vec<u32>,
     ticks: Ticks,
     carry_over: Vec<CarryOver>,
+    flow_tables: Vec<(Family, FlowTables)>,
     sockets: Option<Result<SocketPrograms, SocketLb>>,
     delivery: Option<Result<Delivery, RedirectState>>,
 }
@@ -205,7 +208,7 @@ impl Loader<'_> {
         self.limits.check()?;
         raise_memlock();
         let demanded = with_limits(object::map_shapes(self.object)?, &self.limits);
-        let prepared = pins::prepare(self.paths, &demanded)?;
+        let mut prepared = pins::prepare(self.paths, &demanded)?;
         let other_layouts = pins::other_layouts(self.paths)?;
         if !other_layouts.is_empty() {
             info!(
@@ -226,7 +229,9 @@ impl Loader<'_> {
         check_maps(&ebpf, &demanded)?;
         secret::keep(map_fd(&ebpf, name::CONFIG), secret, ticks.per_second())
             .map_err(failed("write the config map"))?;
+        let flow_tables = self.flow_tables(&ebpf, &mut prepared, secret, ticks.per_second())?;
         let (pins, carry_over) = take_over(&ebpf, prepared)?;
+        move_flows(&flow_tables);
         let programs = Programs {
             from_workload: load_program(&mut ebpf, FROM_WORKLOAD)?,
             to_workload: load_program(&mut ebpf, TO_WORKLOAD)?,
@@ -252,9 +257,41 @@ impl Loader<'_> {
             other_layouts,
             ticks,
             carry_over,
+            flow_tables,
             sockets: Some(sockets),
             delivery: Some(delivery),
         })
+    }
+
+    /// The tables of flows of those families that get new ones.
+    fn flow_tables(
+        &self,
+        ebpf: &Ebpf,
+        prepared: &mut Prepared,
+        secret: u64,
+        ticks_per_second: u32,
+    ) -> Result<Vec<(Family, FlowTables)>, LoadError> {
+        let mut tables = Vec::new();
+        for (family, [name, conntrack, transient]) in FLOW_TABLES {
+            if prepared.states.get(name) == Some(&PinState::Same) {
+                continue;
+            }
+            let handle = |name| {
+                let fd = map_fd(ebpf, name).ok_or(ObjectError::MissingMap(name))?;
+                fd.try_clone_to_owned()
+                    .map_err(failed("keep a handle to a map"))
+            };
+            let moved = FlowTables {
+                from: prepared.old_entries.remove(name),
+                to: handle(name)?,
+                others: [handle(conntrack)?, handle(transient)?],
+                secret,
+                ticks_per_second,
+                is_used: object::flow_buckets(self.limits.flows) != 0,
+            };
+            tables.push((family, moved));
+        }
+        Ok(tables)
     }
 
     fn load_object(
@@ -278,6 +315,11 @@ impl Loader<'_> {
             .verifier_log_level(LOG_LEVEL)
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
+            .override_global(
+                "FLOW_BUCKETS",
+                &object::flow_buckets(self.limits.flows),
+                true,
+            )
             .override_global("REDIRECT", &redirect, true)
             .load(self.object)
             .map_err(|error| LoadError::Load(Box::new(error)))
@@ -323,11 +365,45 @@ impl Datapath {
     /// Copies what came into maps of an old size while their programs were still running. To be called once
     /// every device has the new programs; the old maps are let go.
     pub fn carry_over_again(&mut self) {
+        move_flows(&self.flow_tables);
+        self.flow_tables.clear();
         for carry_over in self.carry_over.drain(..) {
             match carry_over.again() {
                 Ok(report) => info!(map = carry_over.name, ?report, "copied the last entries"),
                 Err(error) => warn!(map = carry_over.name, %error, "cannot copy the last entries"),
             }
+        }
+    }
+}
+
+/// What a table of flows belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// The table of flows and the two others, by family.
+const FLOW_TABLES: [(Family, [&str; 3]); 2] = [
+    (
+        Family::V4,
+        [name::FLOWS_V4, name::CONNTRACK_V4, name::TRANSIENT_V4],
+    ),
+    (
+        Family::V6,
+        [name::FLOWS_V6, name::CONNTRACK_V6, name::TRANSIENT_V6],
+    ),
+];
+
+fn move_flows(tables: &[(Family, FlowTables)]) {
+    for (family, tables) in tables {
+        let moved = match family {
+            Family::V4 => tables.carry_over::<[u8; 4]>(),
+            Family::V6 => tables.carry_over::<[u8; 16]>(),
+        };
+        match moved {
+            Ok(report) => info!(?family, ?report, "flows are in the new table"),
+            Err(error) => warn!(?family, %error, "cannot move flows to the new table"),
         }
     }
 }

@@ -4,10 +4,12 @@
 //! test what needs none, and says so where one is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use aya_obj::{Object, ParseError, ProgramSection};
 use thiserror::Error;
 
+use super::atomics;
 use crate::maps::Shape;
 
 /// The object can't be used.
@@ -21,6 +23,9 @@ pub enum ObjectError {
     /// It is no object that aya understands.
     #[error("the BPF object can't be read: run `cargo xtask build-ebpf` and build again")]
     Unreadable(#[source] Box<ParseError>),
+    /// It is no object file.
+    #[error("the BPF object can't be read: run `cargo xtask build-ebpf` and build again")]
+    NoFile(#[source] object::Error),
     /// A map of the layout is missing.
     #[error(
         "the BPF object has no map {0:?}: it belongs to another version; run `cargo xtask build-ebpf` and build again"
@@ -41,6 +46,31 @@ pub fn embedded() -> Result<&'static [u8], ObjectError> {
     {
         Err(ObjectError::NotEmbedded)
     }
+}
+
+/// The embedded object as the running kernel takes it.
+///
+/// # Errors
+/// If there is none, or it can't be read.
+pub fn for_kernel() -> Result<&'static [u8], ObjectError> {
+    static WITHOUT_ATOMICS: OnceLock<Vec<u8>> = OnceLock::new();
+    let object = embedded()?;
+    if atomics::are_there() {
+        return Ok(object);
+    }
+    if let Some(object) = WITHOUT_ATOMICS.get() {
+        return Ok(object);
+    }
+    let changed = atomics::without(object).map_err(ObjectError::NoFile)?;
+    Ok(WITHOUT_ATOMICS.get_or_init(|| changed))
+}
+
+/// Buckets of the table of so many flows that the programs are told of: 0, which is none, where the kernel can't have one.
+pub fn flow_buckets(flows: u32) -> u32 {
+    if flows == 0 || !atomics::are_there() {
+        return 0;
+    }
+    lb_common::flows::buckets(flows)
 }
 
 /// The maps that an object demands, by name, with the sizes that it was compiled with. Read-only data is not among them.

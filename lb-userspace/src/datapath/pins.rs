@@ -5,6 +5,7 @@
 //! is never used. Programs that run already keep the map that they were loaded with until they are replaced.
 
 mod carry_over;
+mod flow_tables;
 mod paths;
 
 use std::{
@@ -22,6 +23,7 @@ use super::bpf::{self, ObjectKind};
 use crate::maps::Shape;
 pub use carry_over::CopyReport;
 pub(super) use carry_over::{CarryOver, copy_entries};
+pub(super) use flow_tables::FlowTables;
 pub use paths::{PinPaths, other_layouts};
 pub(super) use paths::{layouts, link_name, link_pin, links_of_other_layouts};
 
@@ -237,6 +239,8 @@ impl Found {
 /// anew. Records of fragments are over before anybody misses them.
 fn is_irreplaceable(name: &str) -> bool {
     [
+        name::FLOWS_V4,
+        name::FLOWS_V6,
         name::CONNTRACK_V4,
         name::CONNTRACK_V6,
         name::TRANSIENT_V4,

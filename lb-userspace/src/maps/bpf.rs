@@ -7,6 +7,7 @@ mod batch;
 mod cidrs;
 mod config;
 mod error;
+mod flow_array;
 mod local_pods;
 mod mapped;
 mod open;
@@ -36,6 +37,7 @@ use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError
 use crate::model::{Cidr, Family};
 use cidrs::Cidrs;
 use config::ConfigElement;
+pub use flow_array::{FlowArray, Put};
 pub use local_pods::LocalPodMaps;
 use mapped::Mapped;
 pub use open::Access;
@@ -49,6 +51,8 @@ pub struct BpfMaps {
     frontends_v6: Table<FrontendKey<V6>, Frontend>,
     backends_v4: Table<u32, Backend<V4>>,
     backends_v6: Table<u32, Backend<V6>>,
+    flows_v4: FlowArray<V4>,
+    flows_v6: FlowArray<V6>,
     conntrack_v4: Table<ConntrackKey<V4>, Flow<V4>>,
     conntrack_v6: Table<ConntrackKey<V6>, Flow<V6>>,
     transient_v4: Table<ConntrackKey<V4>, Flow<V4>>,
@@ -81,6 +85,8 @@ impl BpfMaps {
             frontends_v6: pins.table(name::FRONTENDS_V6)?,
             backends_v4: pins.table(name::BACKENDS_V4)?,
             backends_v6: pins.table(name::BACKENDS_V6)?,
+            flows_v4: FlowArray::open(&pins, name::FLOWS_V4)?,
+            flows_v6: FlowArray::open(&pins, name::FLOWS_V6)?,
             conntrack_v4: pins.table(name::CONNTRACK_V4)?,
             conntrack_v6: pins.table(name::CONNTRACK_V6)?,
             transient_v4: pins.table(name::TRANSIENT_V4)?,
@@ -253,6 +259,14 @@ impl Maps for BpfMaps {
         self.config.get()
     }
 
+    fn flow_table(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
+        self.flows_v4
+            .each(&mut |flow| visit(FlowRow::v4(&flow.from_client(), flow)));
+        self.flows_v6
+            .each(&mut |flow| visit(FlowRow::v6(&flow.from_client(), flow)));
+        Ok(Walk::Complete)
+    }
+
     fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
         let v4 = self
             .conntrack_v4
@@ -311,6 +325,7 @@ impl Maps for BpfMaps {
                 .min(self.backends_v6.max_entries()),
             slots: self.slots.elements() * SLOTS_PER_ELEMENT,
             services: self.services.max_entries(),
+            flows: self.flows_v4.room().min(self.flows_v6.room()),
             conntrack: self
                 .conntrack_v4
                 .max_entries()

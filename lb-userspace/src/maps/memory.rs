@@ -24,6 +24,8 @@ pub struct Memory {
     /// Errors by the number of the operation that they befall, counted from 0.
     pub faults: BTreeMap<usize, i32>,
     /// The conntrack entries.
+    pub flow_table: Vec<FlowRow>,
+    /// Conntrack entries.
     pub conntrack: Vec<FlowRow>,
     /// The entries of flows that are not assured yet, or over.
     pub transient: Vec<FlowRow>,
@@ -60,6 +62,7 @@ impl Memory {
     pub fn new(limits: Limits) -> Self {
         Self {
             faults: BTreeMap::new(),
+            flow_table: Vec::new(),
             conntrack: Vec::new(),
             transient: Vec::new(),
             conntrack_walk: Walk::Complete,
@@ -237,6 +240,11 @@ impl Maps for Memory {
 
     fn config(&self) -> Result<Config, MapError> {
         Ok(self.config)
+    }
+
+    fn flow_table(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
+        self.flow_table.iter().copied().for_each(visit);
+        Ok(Walk::Complete)
     }
 
     fn conntrack(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {

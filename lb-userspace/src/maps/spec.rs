@@ -8,6 +8,7 @@ use lb_common::affinity::{Affinity, AffinityKey, SocketAffinityKey};
 use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::flows::{Bucket, buckets as buckets_for};
 use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::{limit, name};
@@ -83,7 +84,7 @@ pub struct MapSpec {
 }
 
 /// All maps, in the order of [`name::ALL`].
-pub fn all(limits: &Limits) -> [MapSpec; 31] {
+pub fn all(limits: &Limits) -> [MapSpec; 33] {
     let id = size::<u32>();
     [
         hash(
@@ -119,6 +120,8 @@ pub fn all(limits: &Limits) -> [MapSpec; 31] {
             size::<Backend<V6>>(),
             limits.backends,
         ),
+        buckets::<V4>(name::FLOWS_V4, limits.flows),
+        buckets::<V6>(name::FLOWS_V6, limits.flows),
         flows::<V4>(name::CONNTRACK_V4, limits.conntrack),
         flows::<V6>(name::CONNTRACK_V6, limits.conntrack),
         flows::<V4>(name::TRANSIENT_V4, limits.transient),
@@ -225,6 +228,14 @@ fn lru(name: &'static str, key_size: u32, value_size: u32, max_entries: u32) -> 
         kind: MapKind::LruHash,
         flags: 0,
         ..hash(name, key_size, value_size, max_entries)
+    }
+}
+
+fn buckets<A>(name: &'static str, flows: u32) -> MapSpec {
+    MapSpec {
+        flags: MMAPABLE,
+        fixed_entries: false,
+        ..array(name, size::<Bucket<A>>(), buckets_for(flows))
     }
 }
 

@@ -166,6 +166,8 @@ fn fill(maps: &dyn Maps, clock: Clock) -> Result<Vec<FillView>, MapError> {
         backends[Family::of(&row.socket().ip()) as usize] += 1;
     }
     let flows = connections(maps, clock)?;
+    let mut near = [0_u64; 2];
+    let _ = maps.flow_table(&mut |flow| near[Family::of(&flow.client.ip()) as usize] += 1)?;
     let mut others = [0_u64; 2];
     let _ = maps.transient(&mut |flow| others[Family::of(&flow.client.ip()) as usize] += 1)?;
     let mut clients = [0_u64; 2];
@@ -215,6 +217,8 @@ fn fill(maps: &dyn Maps, clock: Clock) -> Result<Vec<FillView>, MapError> {
             limits.backends,
             backends_flag,
         ),
+        (name::FLOWS_V4, near[0], limits.flows, Some("--max-flows")),
+        (name::FLOWS_V6, near[1], limits.flows, Some("--max-flows")),
         (
             name::CONNTRACK_V4,
             flows[0],
@@ -276,6 +280,8 @@ fn fill(maps: &dyn Maps, clock: Clock) -> Result<Vec<FillView>, MapError> {
     let displaced = displaced(maps)?;
     let view = |(map, used, max, flag)| {
         let lru = [
+            name::FLOWS_V4,
+            name::FLOWS_V6,
             name::CONNTRACK_V4,
             name::CONNTRACK_V6,
             name::TRANSIENT_V4,
@@ -349,6 +355,10 @@ pub fn displaced(maps: &dyn Maps) -> Result<BTreeMap<&'static str, u64>, MapErro
             let [made, removed] = made_and_removed(&counts, octets, lru);
             displaced.insert(name, entries::displaced(made, removed, room));
         }
+    }
+    for (octets, name) in [(4, name::FLOWS_V4), (16, name::FLOWS_V6)] {
+        let index = entries::displaced_index(octets) as usize;
+        displaced.insert(name, counts.get(index).copied().unwrap_or(0));
     }
     Ok(displaced)
 }

@@ -263,6 +263,7 @@ fn example() -> Memory {
         backends: 10,
         slots: 100,
         services: 10,
+        flows: 0,
         conntrack: 100,
         transient: 50,
         affinity: 100,

@@ -264,7 +264,7 @@ fn a_second_copy_of_our_filter_is_removed() -> Result<()> {
     let pin = node.paths.bpffs().join("copy");
     let mut object = aya::EbpfLoader::new()
         .verifier_log_level(LOG_LEVEL)
-        .load(lb_userspace::datapath::object::embedded()?)?;
+        .load(lb_userspace::datapath::object::for_kernel()?)?;
     let program: &mut aya::programs::SchedClassifier =
         object.program_mut("from_workload").unwrap().try_into()?;
     verify("from_workload", || program.load())?;

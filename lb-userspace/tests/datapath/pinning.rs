@@ -1,20 +1,27 @@
 //! Pins that are not what they should be.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::{fd::AsFd, unix::fs::symlink},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::{
     Pod,
     maps::{Array, HashMap, Map, MapData, MapInfo},
 };
 use lb_common::{
-    conntrack::{ConntrackKey, Flow},
+    addr::{Endpoint, Port, Protocol},
+    conntrack::{Chosen, ConntrackKey, Flow, FlowState, Tuple},
     layout::{LAYOUT, name},
 };
 use lb_userspace::datapath::{
-    Found, LOG_LEVEL, PinOutcome, PinState, object, other_layouts, states, verify,
+    Datapath, Found, LOG_LEVEL, PinOutcome, PinState, object, other_layouts, states, verify,
 };
-use lb_userspace::maps::Limits;
+use lb_userspace::maps::{
+    Limits, Maps as _,
+    bpf::{Access, BpfMaps, FlowArray, Put},
+};
 
 use crate::support::{Node, node, small_limits};
 
@@ -106,7 +113,7 @@ fn what_is_no_map_is_replaced_as_well() -> Result<()> {
     fs::remove_file(&slots)?;
     let mut object = aya::EbpfLoader::new()
         .verifier_log_level(LOG_LEVEL)
-        .load(object::embedded()?)?;
+        .load(object::for_kernel()?)?;
     let program: &mut aya::programs::SchedClassifier = object
         .program_mut("to_workload")
         .context("to_workload")?
@@ -146,6 +153,7 @@ fn flows_move_to_a_conntrack_map_of_another_size() -> Result<()> {
         flows.insert([i; KEY], [i; FLOW], 0)?;
     }
     let larger = Limits {
+        flows: 700,
         conntrack: 4096,
         transient: 2048,
         ..small_limits()
@@ -176,6 +184,84 @@ fn flows_move_to_a_conntrack_map_of_another_size() -> Result<()> {
 }
 
 /// A client would lose its backend, and a process be shown a backend that it does not know.
+/// A flow in use of a client's port.
+fn flow_in_use(port: u16) -> Flow<[u8; 4]> {
+    let end = |address, port| Endpoint {
+        address,
+        port: Port::new(port),
+    };
+    let tuple = Tuple {
+        client: end([10, 244, 0, 1], port),
+        peer: end([10, 96, 0, 10], 80),
+        protocol: Protocol::Tcp,
+    };
+    let chosen = Chosen {
+        id: 1,
+        epoch: 1,
+        service_id: 1,
+        endpoint: end([10, 244, 1, 1], 8080),
+    };
+    let state = FlowState::REPLIED.with(FlowState::ASSURED);
+    Flow::new(&tuple, &chosen, state, 1_000)
+}
+
+/// How many flows the flow table and conntrack have of IPv4.
+fn stored(node: &Node) -> Result<[usize; 2]> {
+    let maps = BpfMaps::open(&node.paths.layout(), Access::Read)?;
+    let (mut table, mut conntrack) = (0, 0);
+    let _ = maps.flow_table(&mut |_| table += 1)?;
+    let _ = maps.conntrack(&mut |_| conntrack += 1)?;
+    Ok([table, conntrack / 2])
+}
+
+#[test]
+fn flows_move_to_a_table_of_another_size_and_to_conntrack_where_there_is_none() -> Result<()> {
+    const FLOWS: u16 = 200;
+    let node = node("pin-flows")?;
+    let sized = |flows| Limits {
+        flows,
+        ..small_limits()
+    };
+    let open = |datapath: &mut Datapath| -> Result<FlowArray<[u8; 4]>> {
+        let Some(Map::Array(data)) = datapath.take_map(name::FLOWS_V4) else {
+            bail!("no flow table");
+        };
+        let buckets = data.info()?.max_entries();
+        Ok(FlowArray::map(data.fd().as_fd(), buckets, true)?)
+    };
+    let mut datapath = node.load_with(sized(700))?;
+    let secret = BpfMaps::open(&node.paths.layout(), Access::Read)?
+        .config()?
+        .secret;
+    let table = open(&mut datapath)?;
+    for port in 1..=FLOWS {
+        let put = table.put(&flow_in_use(port), secret, 250);
+        assert!(put != Put::Known, "{port}");
+    }
+    let before = stored(&node)?;
+    // With 128 buckets for 200 flows as good as none has more than seven.
+    assert!(before[0] > 190, "{before:?}");
+
+    let mut larger = node.load_with(sized(7_000))?;
+    assert_eq!(stored(&node)?, before);
+    // The old programs go on with the old table until they are replaced.
+    table.put(&flow_in_use(FLOWS + 1), secret, 250);
+    larger.carry_over_again();
+    assert_eq!(stored(&node)?, [before[0] + 1, 0]);
+
+    drop(node.load_with(sized(0))?);
+    assert_eq!(stored(&node)?, [0, before[0] + 1]);
+
+    // The new table knows of what conntrack has.
+    let mut datapath = node.load_with(sized(700))?;
+    let table = open(&mut datapath)?;
+    let noted = |flow: Flow<[u8; 4]>| table.is_noted(&flow.from_client(), secret);
+    assert!((1..=FLOWS + 1).map(flow_in_use).all(noted));
+    let others = (0..100).map(|n| flow_in_use(10_000 + n));
+    assert!(!others.map(noted).all(|it| it), "not every bucket");
+    Ok(())
+}
+
 #[test]
 fn clients_and_sockets_move_to_maps_of_another_size() -> Result<()> {
     let node = node("pin-resize-more")?;

@@ -27,7 +27,7 @@ fn start(node: &Node, scope: Option<Scope>, cgroup: &Path) -> Result<SocketBalan
         None => datapath::Cgroup::Unwanted,
     };
     let mut loaded = node.netns.run(|| {
-        let object = object::embedded()?;
+        let object = object::for_kernel()?;
         let loader = Loader {
             object,
             paths: &node.paths,

@@ -43,7 +43,7 @@ impl Node {
     }
 
     pub fn load_with(&self, limits: Limits) -> Result<Datapath> {
-        let object = object::embedded()?;
+        let object = object::for_kernel()?;
         let paths = &self.paths;
         Ok(Loader {
             object,
@@ -121,6 +121,7 @@ pub fn small_limits() -> Limits {
         backends: 64,
         slots: 128,
         services: 64,
+        flows: 700,
         conntrack: 1024,
         transient: 512,
         affinity: 64,

@@ -59,10 +59,10 @@ const MET: [&str; 17] = [
 /// Packets by what they were counted under.
 type Seen = BTreeMap<&'static str, u64>;
 
-/// Runs packets of a seed, and fails with the shortest history over which the sides disagree.
+/// Runs packets of a seed, with the table of flows where that is even, and fails with the shortest history over which the sides disagree.
 fn agree(seed: u64, packets: u64) -> Result<Seen> {
     let mut random = Random::new(seed);
-    let mut world = World::new()?;
+    let mut world = World::new(seed.is_multiple_of(2))?;
     let mut history = History::new(world.config(), Learnt::nothing());
     let mut seen = Seen::new();
     for number in 1..=packets {
@@ -176,6 +176,11 @@ fn number(variable: &str) -> Result<Option<u64>> {
 
 #[test]
 fn the_loaded_programs_do_what_the_pipeline_in_memory_does() -> Result<()> {
+    agree_in_parts(20_260_728, PACKETS)
+}
+
+#[test]
+fn they_do_so_without_the_table_of_flows() -> Result<()> {
     agree_in_parts(20_260_729, PACKETS)
 }
 

@@ -17,8 +17,8 @@ fn the_verifier_walks_no_further_than_the_budgets() -> Result<()> {
     for (program, budget) in [
         // Of both, about a third are for ICMP errors: a second IPv6 header, with extension headers, in what they quote. A fifth to a
         // third are for the checksum of SCTP, in the packet and in what is quoted.
-        (Program::FromWorkload, 182_000),
-        (Program::ToWorkload, 78_000),
+        (Program::FromWorkload, 300_000),
+        (Program::ToWorkload, 95_000),
     ] {
         check(program.name(), &loaded.program(program)?.info()?, budget)?;
     }
@@ -32,7 +32,7 @@ fn the_verifier_walks_no_further_than_the_budgets() -> Result<()> {
 /// It is a part of `lb`, and an agent reads and relocates all of it at each start. Most of it is type information and names.
 #[test]
 fn the_object_is_no_larger_than_its_budget() -> Result<()> {
-    const OCTETS: usize = 600_000;
+    const OCTETS: usize = 750_000;
     let octets = object::embedded()?.len();
     println!("the object: {octets} of {OCTETS} octets");
     assert!(octets <= OCTETS, "{octets} octets");
@@ -49,7 +49,7 @@ fn the_verifier_walks_no_further_than_the_budgets_of_sockets() -> Result<()> {
             .verifier_log_level(LOG_LEVEL)
             .override_global("SOCKET_SCOPE", &scope, true)
             .override_global("TELLS_ERRORS", &tells_errors, true)
-            .load(object::embedded()?)
+            .load(object::for_kernel()?)
             .context("the object")?;
         for hook in Hook::ALL {
             let program = ebpf.program_mut(hook.program()).context("a program")?;

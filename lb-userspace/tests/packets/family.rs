@@ -13,6 +13,7 @@ use lb_common::testing::{MemoryDataplane, Numbered, Refuse};
 pub trait Family: Refuse + Numbered + Hash + Debug + Send + 'static {
     const FRONTENDS: &'static str;
     const BACKENDS: &'static str;
+    const FLOWS: &'static str;
     const CONNTRACK: &'static str;
     /// Name of the map of flows that are not assured yet, or over.
     const TRANSIENT: &'static str;
@@ -35,6 +36,7 @@ pub trait Family: Refuse + Numbered + Hash + Debug + Send + 'static {
 impl Family for [u8; 4] {
     const FRONTENDS: &'static str = name::FRONTENDS_V4;
     const BACKENDS: &'static str = name::BACKENDS_V4;
+    const FLOWS: &'static str = name::FLOWS_V4;
     const CONNTRACK: &'static str = name::CONNTRACK_V4;
     const TRANSIENT: &'static str = name::TRANSIENT_V4;
     const AFFINITY: &'static str = name::AFFINITY_V4;
@@ -49,6 +51,7 @@ impl Family for [u8; 4] {
 impl Family for [u8; 16] {
     const FRONTENDS: &'static str = name::FRONTENDS_V6;
     const BACKENDS: &'static str = name::BACKENDS_V6;
+    const FLOWS: &'static str = name::FLOWS_V6;
     const CONNTRACK: &'static str = name::CONNTRACK_V6;
     const TRANSIENT: &'static str = name::TRANSIENT_V6;
     const AFFINITY: &'static str = name::AFFINITY_V6;

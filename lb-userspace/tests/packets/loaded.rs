@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
+use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -12,6 +13,7 @@ use lab::Sandbox;
 use lb_common::affinity::{Affinity, AffinityKey};
 use lb_common::backend::Backend;
 use lb_common::conntrack::{ConntrackKey, Flow, Table};
+use lb_common::flows::Bucket;
 use lb_common::frontend::{Frontend, FrontendKey};
 use lb_common::layout::name;
 use lb_common::pipeline::Dataplane;
@@ -21,6 +23,7 @@ use lb_common::service_cidr::ServiceCidrs;
 use lb_common::testing::MemoryDataplane;
 use lb_common::{reply_filter, vip_filter};
 use lb_userspace::datapath::{LOG_LEVEL, Ticks, object, verify};
+use lb_userspace::maps::bpf::{FlowArray, Put};
 
 use crate::family::Family;
 use crate::test_run::run_summed;
@@ -76,7 +79,12 @@ pub struct Loaded {
     ebpf: Ebpf,
     counters: PerCpuArray<MapData, u64>,
     counted: Vec<u64>,
+    ticks_per_second: u32,
+    has_flow_table: bool,
 }
+
+/// Flows of one family that the table in front has room for.
+const FLOWS: u32 = 16_384 * 7;
 
 /// Lets aya copy our map types to and from the kernel.
 #[derive(Clone, Copy)]
@@ -93,15 +101,16 @@ impl Loaded {
     /// # Errors
     /// Without root or the object, and if the kernel refuses it.
     pub fn new() -> Result<Self> {
-        Self::with_ticks(Ticks::of_kernel()?.per_second())
+        Self::load(Ticks::of_kernel()?.per_second(), FLOWS, &[])
     }
 
-    /// As [`Loaded::new`], for programs that take so many ticks of their clock for a second.
+    /// As [`Loaded::new`], for programs that take so many ticks of their clock for a second, with the table of flows or without.
     ///
     /// # Errors
     /// As for [`Loaded::new`].
-    pub fn with_ticks(ticks_per_second: u32) -> Result<Self> {
-        Self::load(ticks_per_second, &[])
+    pub fn with_ticks(ticks_per_second: u32, has_flow_table: bool) -> Result<Self> {
+        let flows = if has_flow_table { FLOWS } else { 0 };
+        Self::load(ticks_per_second, flows, &[])
     }
 
     /// As [`Loaded::new`], with the redirect path, which is off until [`Loaded::turn_redirect_on`]. Kernels before 5.12 refuse
@@ -112,12 +121,13 @@ impl Loaded {
     pub fn redirecting() -> Result<Self> {
         let [v4, v6] = DELIVER;
         let names = [v4, v6, FROM_UPLINK];
-        Self::load(Ticks::of_kernel()?.per_second(), &names)
+        Self::load(Ticks::of_kernel()?.per_second(), FLOWS, &names)
     }
 
-    fn load(ticks_per_second: u32, deliver: &[&'static str]) -> Result<Self> {
+    fn load(ticks_per_second: u32, flows: u32, deliver: &[&'static str]) -> Result<Self> {
         Sandbox::current()?;
         let secret = MemoryDataplane::<[u8; 4]>::new().secret();
+        let flow_buckets = object::flow_buckets(flows);
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(name::SLOTS, 4_096)
             .map_max_entries(name::CONNTRACK_V4, 65_536)
@@ -129,10 +139,13 @@ impl Loaded {
             .map_max_entries(name::HELD_V4, 8_192)
             .map_max_entries(name::HELD_V6, 8_192)
             .verifier_log_level(LOG_LEVEL)
+            .map_max_entries(name::FLOWS_V4, flow_buckets.max(1))
+            .map_max_entries(name::FLOWS_V6, flow_buckets.max(1))
+            .override_global("FLOW_BUCKETS", &flow_buckets, true)
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
             .override_global("REDIRECT", &u32::from(!deliver.is_empty()), true)
-            .load(object::embedded()?)
+            .load(object::for_kernel()?)
             .context("the object")?;
         let of_devices = [Program::FromWorkload, Program::ToWorkload].map(Program::name);
         for name in of_devices.iter().chain(deliver) {
@@ -150,6 +163,8 @@ impl Loaded {
             ebpf,
             counters,
             counted: vec![0; Reason::ALL.len()],
+            ticks_per_second,
+            has_flow_table: flow_buckets != 0,
         };
         loaded.newly_counted()?;
         Ok(loaded)
@@ -241,6 +256,10 @@ impl Loaded {
             );
             rows.insert(key, flow);
         }
+        self.flow_array::<A>()?.each(&mut |flow| {
+            rows.insert(flow.from_client(), *flow);
+            rows.insert(flow.from_backend(), *flow);
+        });
         Ok(rows)
     }
 
@@ -265,6 +284,22 @@ impl Loaded {
         &mut self,
         flows: &std::collections::HashMap<ConntrackKey<A>, Flow<A>>,
     ) -> Result<()> {
+        let secret = MemoryDataplane::<A>::new().secret();
+        let mut array: Array<_, Wire<Bucket<A>>> = self.map(A::FLOWS)?.try_into()?;
+        for index in 0..array.len() {
+            array.set(index, Wire(Bucket::empty()), 0)?;
+        }
+        let array = self.flow_array::<A>()?;
+        let mut others = std::collections::HashMap::new();
+        for (key, flow) in flows {
+            // Both entries of a flow say the same of it.
+            if !self.has_flow_table
+                || array.put(flow, secret, self.ticks_per_second) == Put::Spilled
+            {
+                others.insert(*key, *flow);
+            }
+        }
+        let flows = &others;
         for (table, map) in [
             (Table::Conntrack, A::CONNTRACK),
             (Table::Transient, A::TRANSIENT),
@@ -278,6 +313,14 @@ impl Loaded {
             self.mark_backend(&flow.backend().address)?;
         }
         Ok(())
+    }
+
+    fn flow_array<A: Family>(&mut self) -> Result<FlowArray<A>> {
+        let Map::Array(data) = self.map(A::FLOWS)? else {
+            anyhow::bail!("{} is no array", A::FLOWS);
+        };
+        let buckets = data.info()?.max_entries();
+        Ok(FlowArray::map(data.fd().as_fd(), buckets, true)?)
     }
 
     /// Which backends the clients of one family have.

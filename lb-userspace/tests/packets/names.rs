@@ -29,10 +29,13 @@ on_both_families! {
         let mut loaded = Loaded::with(&services::<A>())?;
         let frame = Frame::<A>::new(A::pod(100), A::vip(WEB), L4::tcp(40_000, 80, TcpFlags::SYN));
         loaded.run(Program::FromWorkload, &frame.build())?;
+        let flow = *loaded.flows::<A>()?.values().next().context("a flow")?;
+        loaded.set_rows(A::TRANSIENT, &[(flow.from_client(), flow)].into())?;
         for (map, fields) in [
             (A::FRONTENDS, &["address", "port", "protocol", "service_id", "cluster_offset", "cluster_len", "flags"][..]),
             (A::BACKENDS, &["address", "port", "state", "epoch", "service_id"]),
             (A::TRANSIENT, &["client", "peer", "direction", "frontend_port", "backend_id", "epoch", "last_seen"]),
+            (A::FLOWS, &["tags", "spilled", "ways", "client", "frontend_port", "backend_id", "epoch", "last_seen"]),
             (name::SLOTS, &["backend_ids"]),
             (name::CONFIG, &["secret", "started_at", "generation", "ticks_per_second"]),
         ] {

@@ -97,19 +97,21 @@ fn program(log: &str) -> Result<Program> {
             calls.push((at.parse::<u32>()?, distance.parse::<i32>()?));
         }
     }
+    let target = |at: u32, distance: i32| at.checked_add_signed(distance + 1).unwrap_or_default();
+    // A function that nothing calls, for a read-only global says so, has no frame. A program of one function is not listed.
+    let targets: BTreeSet<u32> = calls.iter().map(|call| target(call.0, call.1)).collect();
+    program.starts.retain(|start| targets.contains(start));
+    program.starts.push(0);
     program.starts.sort_unstable();
-    // A program of one function is not listed.
-    if program.starts.is_empty() {
-        program.starts.push(0);
-    }
     for (at, distance) in calls {
         let caller = program.function_at(at).context("a call from nowhere")?;
-        let target = at.checked_add_signed(distance + 1).unwrap_or_default();
-        let callee = program.function_at(target).context("a call to nowhere")?;
+        let callee = program
+            .function_at(target(at, distance))
+            .context("a call to nowhere")?;
         program.calls.insert((caller, callee));
     }
     ensure!(
-        program.frames.len() >= program.starts.len(),
+        program.frames.len() == program.starts.len(),
         "{} functions, {} frames",
         program.starts.len(),
         program.frames.len()

@@ -22,6 +22,7 @@ const SMALL: Limits = Limits {
     backends: 4,
     slots: 128,
     services: 4,
+    flows: 112,
     conntrack: 64,
     transient: 64,
     affinity: 64,

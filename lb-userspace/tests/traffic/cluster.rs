@@ -46,6 +46,7 @@ impl Cluster {
                 ("--max-services", "256"),
                 ("--max-slots", "8192"),
                 ("--max-conntrack", "65536"),
+                ("--max-flows", "7168"),
                 ("--max-transient", "32768"),
                 // The root cgroup is the machine's.
                 ("--socket-lb", "off"),

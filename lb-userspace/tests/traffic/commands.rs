@@ -129,7 +129,7 @@ fn bpftool_shows_fields_by_name() -> Result<()> {
                 ],
             ),
             (
-                "transient_v4",
+                "flows_v4",
                 &["\"frontend\": [10,96,0,10 ]", "\"backend_port\": 8080"],
             ),
             ("services", &["\"namespace\": ", "\"name\": "]),

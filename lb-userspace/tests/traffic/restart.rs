@@ -109,10 +109,10 @@ fn replace(octets: &mut [u8], old: &[u8], new: &[u8]) -> usize {
     found.len()
 }
 
-/// Conntrack moves to the new map while packets go on: connections live on, whether they are busy at the time or idle. One
+/// Flows move to the new maps while packets go on: connections live on, whether they are busy at the time or idle. One
 /// that begins between the copy and the change of programs is not in this load: its first answer may be missed.
 #[test]
-fn another_size_of_conntrack_keeps_connections() -> Result<()> {
+fn another_size_of_the_tables_of_flows_keeps_connections() -> Result<()> {
     Cluster::builder().test(|cluster| {
         let web = Service::new("web", 10);
         let pods = [cluster.backend(1, "near")?, cluster.backend(2, "far")?];
@@ -131,13 +131,18 @@ fn another_size_of_conntrack_keeps_connections() -> Result<()> {
             sockets.push((socket, pod));
         }
         let load = MixedLoad::start_kinds(&client, &web, &[Kind::KeepAlive])?;
-        for entries in ["100000", "30000"] {
+        for (flows, entries) in [("14336", "100000"), ("0", "30000"), ("7168", "65536")] {
             let agent = cluster.agent(1);
             agent.kill()?;
+            agent.flags.insert("--max-flows", flows);
             agent.flags.insert("--max-conntrack", entries);
             agent.start_and_wait()?;
             load.wait_for_more(20)?;
-            assert_eq!(room_for_flows(&agent.json(&["status"])?), entries);
+            let status = agent.json(&["status"])?;
+            assert_eq!(room(&status, "conntrack_v4"), entries);
+            if flows != "0" {
+                assert_eq!(room(&status, "flows_v4"), flows);
+            }
             for (connection, pod) in &mut kept {
                 assert_eq!(connection.request()?.pod, *pod, "{entries} entries");
             }
@@ -215,11 +220,11 @@ fn tables(cluster: &mut Cluster) -> Result<[Value; 2]> {
     ])
 }
 
-/// How many entries of conntrack there is room for, as text.
-fn room_for_flows(status: &Value) -> String {
+/// How many entries of a map there is room for, as text.
+fn room(status: &Value, name: &str) -> String {
     let maps = status["maps"].as_array().into_iter().flatten();
     let found: Vec<String> = maps
-        .filter(|map| map["map"] == "conntrack_v4")
+        .filter(|map| map["map"] == name)
         .map(|map| map["max"].to_string())
         .collect();
     found.concat()

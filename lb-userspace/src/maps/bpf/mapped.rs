@@ -65,6 +65,16 @@ impl Mapped {
         })
     }
 
+    /// Where the first element is. What is there lives as long as this value, and other processes and programs write there.
+    pub fn start(&self) -> *const u8 {
+        self.base.as_ptr()
+    }
+
+    /// Whether it may be written.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
     /// Number of eight-byte elements.
     pub fn elements(&self) -> u32 {
         self.elements

@@ -53,7 +53,7 @@ impl Pins<'_> {
         Ok(Table::new(name, shape.max_entries, map, fd))
     }
 
-    /// Opens an array and maps it into memory.
+    /// Opens an array of elements of eight bytes, or a multiple, and maps it into memory.
     pub fn mapped(&self, name: &'static str) -> Result<Mapped, MapError> {
         // A map that is open for reading alone can't be mapped at all (bpf_map_mmap in kernel/bpf/syscall.c wants a shared
         // mapping, which mmap makes a private one of). So it is opened for both, mapped for reading, and closed.
@@ -61,7 +61,7 @@ impl Pins<'_> {
         Mapped::new(
             name,
             data.fd().as_fd(),
-            shape.max_entries,
+            shape.max_entries * shape.value_size.div_ceil(8),
             self.access == Access::Write,
         )
         .map_err(|cause| self.unopened(name, cause))

@@ -14,6 +14,8 @@ pub struct Limits {
     pub slots: u32,
     /// Service ports (`--max-services`).
     pub services: u32,
+    /// Flows of one family in the table that is looked at first (`--max-flows`).
+    pub flows: u32,
     /// Conntrack entries of one family (`--max-conntrack`).
     pub conntrack: u32,
     /// Entries of one family for flows that are not assured yet, or over (`--max-transient`).
@@ -31,6 +33,7 @@ impl Default for Limits {
             backends: limit::BACKENDS,
             slots: limit::SLOTS,
             services: limit::SERVICES,
+            flows: limit::FLOWS,
             conntrack: limit::CONNTRACK,
             transient: limit::TRANSIENT,
             affinity: limit::AFFINITY,
@@ -63,6 +66,8 @@ impl Limits {
             ("--max-backends", self.backends),
             ("--max-slots", self.slots),
             ("--max-services", self.services),
+            // None is allowed.
+            ("--max-flows", self.flows.max(1)),
             ("--max-conntrack", self.conntrack),
             ("--max-transient", self.transient),
             ("--max-affinity", self.affinity),

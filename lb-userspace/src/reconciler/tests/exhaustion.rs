@@ -8,6 +8,7 @@ const TIGHT: Limits = Limits {
     backends: 1_000,
     slots: 10_000,
     services: 1_000,
+    flows: 0,
     conntrack: 1,
     transient: 1,
     affinity: 1,

@@ -84,11 +84,11 @@ impl World {
     ///
     /// # Errors
     /// Without root or the object.
-    pub fn new() -> Result<Self> {
+    pub fn new(has_flow_table: bool) -> Result<Self> {
         let v4 = Side::<[u8; 4]>::new(Vec::new());
         let v6 = Side::<[u8; 16]>::new(v4.populated.dp.slots.clone());
         let mut world = Self {
-            loaded: Loaded::with_ticks(TICKS_PER_SECOND)?,
+            loaded: Loaded::with_ticks(TICKS_PER_SECOND, has_flow_table)?,
             v4,
             v6,
         };

@@ -90,7 +90,7 @@ impl World {
         let default = Limits::default();
         let rows = 2 * services + 1;
         let datapath = Loader {
-            object: object::embedded()?,
+            object: object::for_kernel()?,
             paths: &paths,
             limits: Limits {
                 frontends: default.frontends.max(rows),

@@ -1,0 +1,508 @@
+//! What is done in a bucket.
+//!
+//! The loops are written for the kernel's verifier: of fixed length, with few ways through.
+
+use core::mem::offset_of;
+use core::ptr;
+
+use super::status::Status;
+use super::{Aligned, Bucket, Tag, WAYS, Way, Words};
+use crate::addr::Address;
+use crate::conntrack::{ConntrackKey, Direction, Flow};
+
+/// There is no way for the flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoRoom;
+
+/// What it took to store a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stored {
+    /// A place that nobody needed.
+    Freely,
+    /// The place of a flow that was not assured, and that nobody had ended.
+    Displacing,
+}
+
+/// The bucket does not have the flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Absent;
+
+/// How often a status is tried that other CPUs write at the same time.
+const TRIES: u32 = 4;
+
+#[inline(always)]
+pub(super) fn tag_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut u64 {
+    // No caller's way is outside.
+    unsafe { (&raw mut (*bucket).tags).cast::<u64>().add(way) }
+}
+
+#[inline(always)]
+pub(super) fn way_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Way<A> {
+    // No caller's way is outside.
+    unsafe {
+        (&raw mut (*bucket).ways)
+            .cast::<Aligned<A>>()
+            .add(way)
+            .cast()
+    }
+}
+
+/// Lists of ways by their numbers, from 1, the first one in the lowest three bits; 0 is none.
+#[derive(Clone, Copy)]
+struct Scan {
+    with_hash: u64,
+    empty: u64,
+}
+
+impl Scan {
+    /// The first way with the hash that was looked for.
+    #[inline(always)]
+    fn first(self) -> u64 {
+        self.with_hash & 7
+    }
+
+    /// The second one. A client's port with a third flow in the bucket has that in the other table.
+    #[inline(always)]
+    fn second(self) -> u64 {
+        (self.with_hash >> 3) & 7
+    }
+
+    /// The first empty one.
+    #[inline(always)]
+    fn empty(self) -> u64 {
+        self.empty & 7
+    }
+}
+
+/// 1 where `value` is 0, else 0, without a branch.
+#[inline(always)]
+fn is_zero<W: Words>(value: u64) -> u64 {
+    W::opaque((value | W::opaque(value.wrapping_neg())) >> 63) ^ 1
+}
+
+/// Looks at all tags. There is one way through, so that the verifier goes through it once.
+///
+/// # Safety
+/// The bucket is valid.
+#[inline(always)]
+unsafe fn scan<A: Address, W: Words>(bucket: *mut Bucket<A>, hash: u64) -> Scan {
+    let (mut with_hash, mut empty) = (0, 0);
+    let mut number = WAYS as u64;
+    while number > 0 {
+        // SAFETY: the caller's bucket is valid, and so are its words.
+        let tag = unsafe { W::load(tag_at(bucket, number as usize - 1)) };
+        // What is shifted out is the generation; only of 0 is the number below negative.
+        let difference = (tag ^ hash) >> Tag::GENERATION_BITS;
+        let has = W::opaque(difference.wrapping_sub(1) >> 63);
+        let is_empty = W::opaque(!tag >> 63);
+        with_hash = with_hash << (3 * has) | number * has;
+        empty = empty << (3 * is_empty) | number * is_empty;
+        number -= 1;
+    }
+    Scan { with_hash, empty }
+}
+
+/// Copies the flow of a packet to `into`, and returns whether there is one. `hash` is the flow's whole hash. What `into` holds is
+/// meaningless where there is none.
+///
+/// # Safety
+/// The bucket is valid.
+#[inline(always)]
+pub unsafe fn find<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    hash: u64,
+    key: &ConntrackKey<A>,
+    into: &mut Flow<A>,
+) -> bool {
+    let hash = Tag::hash(hash);
+    // SAFETY: the caller's bucket is valid.
+    unsafe {
+        let scan = scan::<A, W>(bucket, hash);
+        let mut number = scan.first();
+        let mut tries = 0;
+        while tries < 2 {
+            let way = number.wrapping_sub(1) as usize;
+            if way >= WAYS {
+                return false;
+            }
+            let tag = Tag(W::load(tag_at(bucket, way)));
+            let row = way_at(bucket, way);
+            if tag.has(hash) && is_found_by::<A, W>(row, key) {
+                copy::<A, W>(row, into);
+                return W::load(tag_at(bucket, way)) == tag.0;
+            }
+            number = scan.second();
+            tries += 1;
+        }
+    }
+    false
+}
+
+/// Sets the frontend's and the client's own port of `into` to those of a packet's flow, and returns whether there is one.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn find_ports<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    hash: u64,
+    key: &ConntrackKey<A>,
+    into: &mut Flow<A>,
+) -> bool {
+    let hash = Tag::hash(hash);
+    // SAFETY: the caller's bucket is valid.
+    unsafe {
+        let scan = scan::<A, W>(bucket, hash);
+        let mut number = scan.first();
+        let mut tries = 0;
+        while tries < 2 {
+            let way = number.wrapping_sub(1) as usize;
+            if way >= WAYS {
+                return false;
+            }
+            let row = way_at(bucket, way);
+            if is_found_by::<A, W>(row, key) {
+                into.frontend_port = read(&raw const (*row).frontend_port);
+                into.client_port = read(&raw const (*row).client_port);
+                return true;
+            }
+            number = scan.second();
+            tries += 1;
+        }
+    }
+    false
+}
+
+/// The way of a connection, or [`WAYS`], and what was seen of the bucket.
+#[inline(always)]
+unsafe fn way_of<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    hash: u64,
+    flow: &Flow<A>,
+) -> (usize, Scan) {
+    // SAFETY: the caller's bucket is valid.
+    unsafe {
+        let scan = scan::<A, W>(bucket, hash);
+        let mut number = scan.first();
+        let mut tries = 0;
+        while tries < 2 {
+            let way = number.wrapping_sub(1) as usize;
+            if way >= WAYS {
+                return (WAYS, scan);
+            }
+            if is_of::<A, W>(way_at(bucket, way), flow) {
+                return (way, scan);
+            }
+            number = scan.second();
+            tries += 1;
+        }
+        (WAYS, scan)
+    }
+}
+
+/// Stores a flow: in the way that has the same connection, in an empty one, or in that of the flow that can be spared best.
+///
+/// # Errors
+/// Where every flow of the bucket is in use, or the client's port has two flows there.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn insert<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    hash: u64,
+    flow: &Flow<A>,
+    ticks_per_second: u32,
+) -> Result<Stored, NoRoom> {
+    let hash = Tag::hash(hash);
+    // SAFETY: the caller's bucket is valid.
+    unsafe {
+        let (mut way, scan) = way_of::<A, W>(bucket, hash, flow);
+        let mut displaces = 0;
+        let mut stored = Stored::Freely;
+        if way >= WAYS {
+            if scan.second() != 0 {
+                return Err(NoRoom);
+            }
+            let mut number = scan.empty();
+            if number == 0 {
+                number = spared::<A, W>(bucket, flow.last_seen(), ticks_per_second);
+                displaces = 1;
+            }
+            way = number.wrapping_sub(1) as usize;
+            if way >= WAYS {
+                return Err(NoRoom);
+            }
+        }
+        let at = tag_at(bucket, way);
+        let before = Tag(W::load(at));
+        if displaces != 0 {
+            // Another CPU may have put another flow there meanwhile.
+            let status = Status(W::load(way_at(bucket, way).cast()));
+            let spare = status.spare::<W>(flow.last_seen(), ticks_per_second);
+            if status.generation() != before.generation() || spare == 0 {
+                return Err(NoRoom);
+            }
+            if !Status::is_free(spare) {
+                stored = Stored::Displacing;
+            }
+        }
+        let tag = before.next(hash);
+        if before.is_busy() || !W::swap(at, before.0, tag.0 | Tag::BUSY) {
+            return Err(NoRoom);
+        }
+        write(way_at(bucket, way), flow, tag.generation());
+        W::store(at, tag.0);
+        Ok(stored)
+    }
+}
+
+/// The number of the way of the flow that can be spared best, 0 where none can.
+#[inline(always)]
+unsafe fn spared<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    now: u32,
+    ticks_per_second: u32,
+) -> u64 {
+    let mut best = 0_u64;
+    let mut way = 0;
+    while way < WAYS {
+        // SAFETY: the caller's bucket is valid; the status is its way's first word.
+        let status = Status(unsafe { W::load(way_at(bucket, way).cast()) });
+        let spare = status.spare::<W>(now, ticks_per_second);
+        let number = (way as u64 + 1) & is_zero::<W>(spare).wrapping_sub(1);
+        let candidate = W::opaque(spare << 3 | number);
+        // The larger of both, without a branch.
+        let difference = best.wrapping_sub(candidate);
+        let is_less = W::opaque(difference >> 63);
+        best = W::opaque(best.wrapping_sub(difference & is_less.wrapping_neg()));
+        way += 1;
+    }
+    best & 7
+}
+
+/// Adds the state and the stamp of `flow` to its entry.
+///
+/// # Errors
+/// Where the bucket does not have it.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn update<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    hash: u64,
+    flow: &Flow<A>,
+) -> Result<(), Absent> {
+    let hash = Tag::hash(hash);
+    // SAFETY: the caller's bucket is valid.
+    unsafe {
+        let (way, _) = way_of::<A, W>(bucket, hash, flow);
+        if way >= WAYS {
+            return Err(Absent);
+        }
+        let tag = Tag(W::load(tag_at(bucket, way)));
+        let word = way_at(bucket, way).cast::<u64>();
+        let mut tries = 0;
+        while tries < TRIES {
+            let status = Status(W::load(word));
+            if !tag.has(hash) || status.generation() != tag.generation() {
+                return Err(Absent);
+            }
+            let seen = status.seen(flow.state(), flow.last_seen());
+            if W::swap(word, status.0, seen.0) {
+                return Ok(());
+            }
+            tries += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Forgets a flow.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn remove<A: Address, W: Words>(bucket: *mut Bucket<A>, hash: u64, flow: &Flow<A>) {
+    let hash = Tag::hash(hash);
+    // SAFETY: the caller's bucket is valid.
+    unsafe {
+        let (way, _) = way_of::<A, W>(bucket, hash, flow);
+        if way >= WAYS {
+            return;
+        }
+        let at = tag_at(bucket, way);
+        let tag = Tag(W::load(at));
+        // Where the way has another flow by now, this one is gone.
+        if tag.has(hash) && is_of::<A, W>(way_at(bucket, way), flow) {
+            W::swap(at, tag.0, tag.next(0).0);
+        }
+    }
+}
+
+/// Notes that the other table has a flow of this bucket.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn spill<A: Address, W: Words>(bucket: *mut Bucket<A>) {
+    // SAFETY: the caller's bucket is valid.
+    unsafe {
+        let word = &raw mut (*bucket).spilled;
+        if W::load(word) == 0 {
+            W::store(word, 1);
+        }
+    }
+}
+
+/// Whether the other table may have a flow of this bucket.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn is_spilled<A: Address, W: Words>(bucket: *mut Bucket<A>) -> bool {
+    // SAFETY: the caller's bucket is valid.
+    unsafe { W::load(&raw const (*bucket).spilled) != 0 }
+}
+
+// Fields of a way are read while other CPUs may write there: a reader's tag tells. Volatile, so that each is read once and whole,
+// and addresses word by word, for octets would be read one by one.
+
+#[inline(always)]
+unsafe fn read<T: Copy>(field: *const T) -> T {
+    // SAFETY: by the caller.
+    unsafe { ptr::read_volatile(field) }
+}
+
+#[inline(always)]
+unsafe fn put<T: Copy>(field: *mut T, value: T) {
+    // SAFETY: by the caller.
+    unsafe { ptr::write_volatile(field, value) }
+}
+
+/// Copies an address. Both are in structs of words.
+#[inline(always)]
+unsafe fn copy_address<A: Address>(from: *const A, to: *mut A) {
+    let (from, to) = (from.cast::<u32>(), to.cast::<u32>());
+    let mut word = 0;
+    while word < A::OCTETS / 4 {
+        // SAFETY: by the caller.
+        unsafe { put(to.add(word), read(from.add(word))) };
+        word += 1;
+    }
+}
+
+/// `so_far`, and the bits by which two numbers differ.
+#[inline(always)]
+unsafe fn apart<W: Words, T: Copy + Into<u64>>(so_far: u64, one: *const T, other: *const T) -> u64 {
+    // SAFETY: by the caller.
+    unsafe { W::apart(so_far, read(one).into(), read(other).into()) }
+}
+
+/// `so_far`, and the bits by which two addresses differ. Both are in structs of words.
+#[inline(always)]
+unsafe fn addresses_apart<A: Address, W: Words>(
+    mut so_far: u64,
+    one: *const A,
+    other: *const A,
+) -> u64 {
+    let (one, other) = (one.cast::<u32>(), other.cast::<u32>());
+    let mut word = 0;
+    while word < A::OCTETS / 4 {
+        // SAFETY: by the caller.
+        so_far = unsafe { apart::<W, _>(so_far, one.add(word), other.add(word)) };
+        word += 1;
+    }
+    so_far
+}
+
+// Without a branch between the parts: from each, the verifier would walk on once more.
+
+/// Whether a packet belongs to the flow of a way.
+#[inline(always)]
+unsafe fn is_found_by<A: Address, W: Words>(row: *const Way<A>, key: &ConntrackKey<A>) -> bool {
+    const {
+        assert!(offset_of!(Way<A>, backend) == offset_of!(Way<A>, frontend) + size_of::<A>());
+        assert!(offset_of!(Way<A>, backend_port) == offset_of!(Way<A>, frontend_port) + 2);
+        assert!(Direction::FromClient as u8 == 0 && Direction::FromBackend as u8 == 1);
+    }
+    // SAFETY: by the caller. What a backend's packet is compared with comes right after what a client's is.
+    unsafe {
+        let side = usize::from(read(&raw const key.direction) & 1);
+        let peer = (&raw const (*row).frontend).add(side);
+        let port = (&raw const (*row).frontend_port).add(side);
+        let mut so_far =
+            apart::<W, _>(0, &raw const (*row).client_port, &raw const key.client_port);
+        so_far = apart::<W, _>(so_far, port, &raw const key.peer_port);
+        so_far = apart::<W, _>(so_far, &raw const (*row).protocol, &raw const key.protocol);
+        so_far = addresses_apart::<A, W>(so_far, peer, &raw const key.peer);
+        addresses_apart::<A, W>(so_far, &raw const (*row).client, &raw const key.client) == 0
+    }
+}
+
+/// Whether the flow of a way is the same connection, through the same frontend.
+#[inline(always)]
+unsafe fn is_of<A: Address, W: Words>(row: *const Way<A>, flow: &Flow<A>) -> bool {
+    // SAFETY: by the caller.
+    unsafe {
+        let mut so_far = apart::<W, _>(
+            0,
+            &raw const (*row).client_port,
+            &raw const flow.client_port,
+        );
+        so_far = apart::<W, _>(
+            so_far,
+            &raw const (*row).frontend_port,
+            &raw const flow.frontend_port,
+        );
+        so_far = apart::<W, _>(so_far, &raw const (*row).protocol, &raw const flow.protocol);
+        so_far =
+            addresses_apart::<A, W>(so_far, &raw const (*row).frontend, &raw const flow.frontend);
+        addresses_apart::<A, W>(so_far, &raw const (*row).client, &raw const flow.client) == 0
+    }
+}
+
+/// Copies the flow of a way.
+#[inline(always)]
+pub(super) unsafe fn copy<A: Address, W: Words>(row: *const Way<A>, into: &mut Flow<A>) {
+    // SAFETY: by the caller. The status is the first word.
+    unsafe {
+        let status = Status(W::load(row.cast()));
+        into.state = status.state().bits();
+        into.last_seen = status.last_seen();
+        copy_address(&raw const (*row).client, &raw mut into.client);
+        copy_address(&raw const (*row).frontend, &raw mut into.frontend);
+        copy_address(&raw const (*row).backend, &raw mut into.backend);
+        into.client_port = read(&raw const (*row).client_port);
+        into.source_port = into.client_port;
+        into.frontend_port = read(&raw const (*row).frontend_port);
+        into.backend_port = read(&raw const (*row).backend_port);
+        into.protocol = read(&raw const (*row).protocol);
+        into.reserved = 0;
+        into.backend_id = read(&raw const (*row).backend_id);
+        into.service_id = read(&raw const (*row).service_id);
+        into.epoch = read(&raw const (*row).epoch);
+        into.previous_id = read(&raw const (*row).previous_id);
+    }
+}
+
+/// Writes a flow to a way that is claimed.
+#[inline(always)]
+unsafe fn write<A: Address>(row: *mut Way<A>, flow: &Flow<A>, generation: u16) {
+    // SAFETY: by the caller.
+    unsafe {
+        put(row.cast(), Status::new(flow, generation).0);
+        copy_address(&raw const flow.client, &raw mut (*row).client);
+        copy_address(&raw const flow.frontend, &raw mut (*row).frontend);
+        copy_address(&raw const flow.backend, &raw mut (*row).backend);
+        put(&raw mut (*row).client_port, flow.client_port);
+        put(&raw mut (*row).frontend_port, flow.frontend_port);
+        put(&raw mut (*row).backend_port, flow.backend_port);
+        put(&raw mut (*row).protocol, flow.protocol);
+        put(&raw mut (*row).backend_id, flow.backend_id);
+        put(&raw mut (*row).service_id, flow.service_id);
+        put(&raw mut (*row).epoch, flow.epoch);
+        put(&raw mut (*row).previous_id, flow.previous_id);
+    }
+}
