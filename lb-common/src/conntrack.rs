@@ -2,11 +2,13 @@
 //!
 //! The pipeline speaks to a [`FlowTable`] and knows nothing of how flows are stored.
 
+mod peek;
 mod state;
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::frontend::FrontendKey;
 use crate::layout::map_type;
+pub use peek::{Peek, Peeked};
 pub use state::{FlowState, Table};
 
 /// The two ends of a packet, as a flow is looked up by it.
@@ -465,6 +467,10 @@ pub trait FlowTable<A: Address> {
     /// Cheaper than the whole.
     #[must_use]
     fn find_ports(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool;
+    /// Copies what a packet's flow leads to, where that is cheap to say. Of a flow that is known in this way, the port at the packet's
+    /// other end stays as it is. What `into` holds is meaningless where none is known.
+    #[must_use]
+    fn peek(&self, key: &ConntrackKey<A>, into: &mut Peek<A>) -> Peeked;
     /// Stores a flow so that it is found from both sides, replacing what either side knew. Never half a flow.
     fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull>;
     /// Writes the state and the stamp of a known flow where both sides find it. A side that was forgotten is stored again.

@@ -23,7 +23,7 @@ use crate::conntrack::{ConntrackKey, Flow};
 use crate::hash::flow_hash;
 use crate::layout::map_type;
 pub use bucket::{
-    Absent, NoRoom, Stored, find, find_ports, insert, is_spilled, remove, spill, update,
+    Absent, NoRoom, Stored, find, find_ports, insert, is_spilled, peek, remove, spill, update,
 };
 #[cfg(any(test, feature = "std"))]
 pub use host::{Memory, each};

@@ -98,6 +98,17 @@ pub struct Glance<A> {
     pub next: u8,
 }
 
+/// An IP header right before that of a TCP segment, which is no fragment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plain<A> {
+    /// As in a [`Packet`].
+    pub l4_len: usize,
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+}
+
 /// An IP header with its options or extension headers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header<A> {
@@ -250,6 +261,10 @@ pub trait Parse: Address {
     /// Reads the IP header that starts at `l3`, with its options or extension headers.
     fn header(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Header<Self>, Malformed>;
 
+    /// Reads the IP header that starts at `l3`, where the header of a TCP segment follows it at once: as [`header`](Parse::header),
+    /// and nothing where anything else is to be said of it.
+    fn plain_tcp(octets: &(impl Octets + ?Sized), l3: usize) -> Option<Plain<Self>>;
+
     /// Writes the address at an offset, or nothing where the frame ends before.
     fn write(&self, octets: &mut (impl OctetsMut + ?Sized), offset: usize) -> Option<()>;
 
@@ -294,6 +309,27 @@ pub fn parse<A: Parse>(octets: &(impl Octets + ?Sized), l3: usize) -> Result<Pac
         destination: header.destination,
         fragment: header.fragment,
         transport,
+    })
+}
+
+/// Reads the packet whose IP header starts at offset `l3` of a frame, where it is a TCP segment without IP options and extension
+/// headers: as [`parse`] does, and nothing where that says anything else.
+#[inline(always)]
+pub fn plain_tcp<A: Parse>(octets: &(impl Octets + ?Sized), l3: usize) -> Option<Packet<A>> {
+    let header = A::plain_tcp(octets, l3)?;
+    let l4 = l3 + A::HEADER;
+    if header.l4_len == 0 {
+        return None;
+    }
+    let transport = transport::parse::<A>(octets, Protocol::Tcp.number(), l4, header.l4_len);
+    Some(Packet {
+        l3,
+        l4,
+        l4_len: header.l4_len,
+        source: header.source,
+        destination: header.destination,
+        fragment: Fragment::WHOLE,
+        transport: transport.ok()?,
     })
 }
 

@@ -9,6 +9,7 @@
 mod affinity;
 pub mod deliver;
 mod echo;
+pub mod express;
 mod failover;
 mod first;
 mod forward;

@@ -2,7 +2,7 @@
 
 use lb_common::checksum;
 use lb_common::packet::{Octets, Packet, Parse};
-use lb_common::rewrite::Rewrite;
+use lb_common::rewrite::{Edits, Rewrite};
 
 use crate::crc::Crc;
 use crate::programs::{CRC, DROP, ONWARD};
@@ -53,6 +53,21 @@ where
     A: Into<[u8; LEN]>,
 {
     let edits = rewrite.edits(packet)?;
+    edit::<A, LEN>(skb, &edits)?;
+    if edits.covered_by_crc != 0 && edits.transport.ports_change() {
+        // SAFETY: this run's scratch.
+        unsafe { scratch::set_crc(scratch, Crc::of(&edits)) };
+        return Some(CRC);
+    }
+    Some(ONWARD)
+}
+
+/// Changes all of a packet but for SCTP's checksum, or nothing where the kernel refuses at once.
+#[inline(always)]
+pub(crate) fn edit<A: Parse, const LEN: usize>(skb: Skb, edits: &Edits<A>) -> Option<()>
+where
+    A: Into<[u8; LEN]>,
+{
     if let Some(at) = edits.ip_checksum_at {
         let field = skb.read::<2>(at)?;
         skb.write(at, checksum::update(field, edits.address_difference))?;
@@ -67,13 +82,8 @@ where
         None => skb.store_counted(edits.address_at as u32, &address)?,
     }
 
-    if edits.covered_by_crc != 0 && transport.ports_change() {
-        // SAFETY: this run's scratch.
-        unsafe { scratch::set_crc(scratch, Crc::of(&edits)) };
-        return Some(CRC);
-    }
     if !edits.has_checksum {
-        return Some(ONWARD);
+        return Some(());
     }
     let optional = if transport.checksum_optional {
         BPF_F_MARK_MANGLED_0
@@ -95,5 +105,5 @@ where
             skb.add_to_sum(checksum::fold(checksum::difference(old, new)));
         }
     }
-    Some(ONWARD)
+    Some(())
 }

@@ -16,6 +16,8 @@ mod dataplane;
 #[cfg(target_arch = "bpf")]
 mod echo;
 #[cfg(target_arch = "bpf")]
+mod express;
+#[cfg(target_arch = "bpf")]
 mod flows;
 #[cfg(target_arch = "bpf")]
 mod hold;

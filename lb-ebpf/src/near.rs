@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use aya_ebpf::Global;
-use lb_common::conntrack::{ConntrackKey, Flow};
+use lb_common::conntrack::{ConntrackKey, Flow, Peek, Peeked};
 use lb_common::flows::{self, Absent, Bucket, Near, NoRoom, Sought, Stored, Words};
 use lb_common::layout::limit;
 
@@ -15,6 +15,12 @@ use crate::maps::{self, FamilyMaps};
 /// Buckets of each family's table, a power of two; 0 where flows are in the other tables only. The agent sets it.
 #[unsafe(no_mangle)]
 pub(crate) static FLOW_BUCKETS: Global<u32> = Global::new(flows::buckets(limit::FLOWS));
+
+/// Whether there is a table.
+#[inline(always)]
+pub(crate) fn is_there() -> bool {
+    FLOW_BUCKETS.load() != 0
+}
 
 /// Words of a map, as programs on all CPUs see them.
 struct Shared;
@@ -84,12 +90,23 @@ pub(crate) struct NearFlows<A>(pub(crate) PhantomData<A>);
 impl<A: FamilyMaps> Near<A> for NearFlows<A> {
     #[inline(always)]
     fn is_there(&self) -> bool {
-        FLOW_BUCKETS.load() != 0
+        is_there()
     }
 
     #[inline(always)]
     fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> Sought {
         sought(find(key, into))
+    }
+
+    /// Not a function of its own, for one place calls it, with the key in registers.
+    #[inline(always)]
+    fn peek(&self, key: &ConntrackKey<A>, into: &mut Peek<A>) -> Peeked {
+        let hash = hash_of_key(key);
+        match bucket::<A>(hash) {
+            // SAFETY: the bucket is an element of the map.
+            Some(bucket) => unsafe { flows::peek::<A, Shared>(bucket, hash, key, into) },
+            None => Peeked::Unsaid,
+        }
     }
 
     #[inline(always)]

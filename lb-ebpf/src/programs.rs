@@ -12,6 +12,7 @@ use crate::apply;
 use crate::crc;
 use crate::dataplane::{Kernel, KernelAddresses};
 use crate::echo::Echo;
+use crate::express::{self, UNDECIDED};
 use crate::hold::Hold;
 use crate::maps::{FamilyMaps, count};
 use crate::redirect;
@@ -135,6 +136,10 @@ fn at_sight<A: FamilyMaps>(skb: Skb, sight: Sight) -> i32 {
 
 #[inline(always)]
 fn from_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
+    match express::from_pod::<A, N>(skb) {
+        UNDECIDED => {}
+        action => return action,
+    }
     let Some(scratch) = Scratch::get() else {
         return NEXT;
     };
@@ -147,6 +152,10 @@ fn from_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
 
 #[inline(always)]
 fn to_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
+    match express::to_pod::<A, N>(skb) {
+        UNDECIDED => {}
+        action => return action,
+    }
     let Some(scratch) = Scratch::get() else {
         return NEXT;
     };

@@ -8,7 +8,7 @@ use core::ptr;
 use super::status::Status;
 use super::{Aligned, Bucket, Tag, WAYS, Way, Words};
 use crate::addr::Address;
-use crate::conntrack::{ConntrackKey, Direction, Flow};
+use crate::conntrack::{ConntrackKey, Direction, Flow, Peek, Peeked};
 
 /// There is no way for the flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,6 +171,50 @@ pub unsafe fn find_ports<A: Address, W: Words>(
         }
     }
     false
+}
+
+/// Copies what a packet's flow leads to, where that is the only one of the client's port in the bucket.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn peek<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    hash: u64,
+    key: &ConntrackKey<A>,
+    into: &mut Peek<A>,
+) -> Peeked {
+    let hash = Tag::hash(hash);
+    // SAFETY: the caller's bucket is valid.
+    unsafe {
+        let way = scan::<A, W>(bucket, hash).first().wrapping_sub(1) as usize;
+        if way >= WAYS {
+            return if is_spilled::<A, W>(bucket) {
+                Peeked::Unsaid
+            } else {
+                Peeked::Unknown
+            };
+        }
+        let tag = Tag(W::load(tag_at(bucket, way)));
+        let row = way_at(bucket, way);
+        if !tag.has(hash) || !is_found_by::<A, W>(row, key) {
+            return Peeked::Unsaid;
+        }
+        let other = 1 - side_of(key);
+        let status = Status(W::load(row.cast()));
+        into.state = status.state().bits();
+        into.last_seen = status.last_seen();
+        copy_address(
+            (&raw const (*row).frontend).add(other),
+            &raw mut into.address,
+        );
+        into.port = read((&raw const (*row).frontend_port).add(other));
+        if W::load(tag_at(bucket, way)) == tag.0 {
+            Peeked::Known
+        } else {
+            Peeked::Unsaid
+        }
+    }
 }
 
 /// The way of a connection, or [`WAYS`], and what was seen of the bucket.
@@ -419,17 +463,25 @@ unsafe fn addresses_apart<A: Address, W: Words>(
 
 // Without a branch between the parts: from each, the verifier would walk on once more.
 
-/// Whether a packet belongs to the flow of a way.
+/// How far behind the frontend is what a packet is compared with, in addresses and in ports: 0 of a client's, which has the frontend
+/// as its peer, 1 of a backend's.
 #[inline(always)]
-unsafe fn is_found_by<A: Address, W: Words>(row: *const Way<A>, key: &ConntrackKey<A>) -> bool {
+fn side_of<A: Address>(key: &ConntrackKey<A>) -> usize {
     const {
         assert!(offset_of!(Way<A>, backend) == offset_of!(Way<A>, frontend) + size_of::<A>());
         assert!(offset_of!(Way<A>, backend_port) == offset_of!(Way<A>, frontend_port) + 2);
         assert!(Direction::FromClient as u8 == 0 && Direction::FromBackend as u8 == 1);
     }
-    // SAFETY: by the caller. What a backend's packet is compared with comes right after what a client's is.
+    // SAFETY: a field of a reference.
+    usize::from(unsafe { read(&raw const key.direction) } & 1)
+}
+
+/// Whether a packet belongs to the flow of a way.
+#[inline(always)]
+unsafe fn is_found_by<A: Address, W: Words>(row: *const Way<A>, key: &ConntrackKey<A>) -> bool {
+    // SAFETY: by the caller.
     unsafe {
-        let side = usize::from(read(&raw const key.direction) & 1);
+        let side = side_of(key);
         let peer = (&raw const (*row).frontend).add(side);
         let port = (&raw const (*row).frontend_port).add(side);
         let mut so_far =

@@ -2,7 +2,7 @@
 
 use super::{Absent, NoRoom};
 use crate::addr::Address;
-use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable, TableFull};
+use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable, Peek, Peeked, TableFull};
 
 /// Where a flow was looked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +21,8 @@ pub trait Near<A: Address> {
     fn is_there(&self) -> bool;
     /// Copies the flow of a packet to `into`.
     fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> Sought;
+    /// Copies what a packet's flow leads to, where that is cheap to say.
+    fn peek(&self, key: &ConntrackKey<A>, into: &mut Peek<A>) -> Peeked;
     /// Sets the frontend's and the client's own port of `into`.
     fn find_ports(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> Sought;
     /// Stores a flow, and says whether the other table may have it as well.
@@ -65,6 +67,15 @@ impl<A: Address, N: Near<A>, F: FlowTable<A>> FlowTable<A> for Tiered<N, F> {
             }
         }
         self.far.find_ports(key, into)
+    }
+
+    #[inline(always)]
+    fn peek(&self, key: &ConntrackKey<A>, into: &mut Peek<A>) -> Peeked {
+        if self.near.is_there() {
+            self.near.peek(key, into)
+        } else {
+            Peeked::Unsaid
+        }
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! The IPv4 header (RFC 791).
 
-use super::{Fragment, Glance, Header, Malformed, Octets, OctetsMut, Parse};
+use super::{Fragment, Glance, Header, Malformed, Octets, OctetsMut, Parse, Plain};
+use crate::addr::Protocol;
 
 /// Length of a header without options, in octets.
 pub const HEADER: usize = 20;
@@ -64,6 +65,22 @@ impl Parse for [u8; 4] {
             fragment,
             protocol: header[9],
             is_last: total_len == header_len,
+        })
+    }
+
+    #[inline(always)]
+    fn plain_tcp(octets: &(impl Octets + ?Sized), l3: usize) -> Option<Plain<Self>> {
+        const TCP: u8 = Protocol::Tcp.number();
+        let header = octets.read_words::<HEADER>(l3)?;
+        let total_len = u16::from_be_bytes([header[2], header[3]]) as usize;
+        let part = u16::from_be_bytes([header[6], header[7]]) & (MORE_FRAGMENTS | OFFSET);
+        if header[0] != 0x45 || header[9] != TCP || part != 0 || total_len < HEADER {
+            return None;
+        }
+        Some(Plain {
+            l4_len: total_len - HEADER,
+            source: [header[12], header[13], header[14], header[15]],
+            destination: [header[16], header[17], header[18], header[19]],
         })
     }
 

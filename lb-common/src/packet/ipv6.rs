@@ -1,6 +1,7 @@
 //! The IPv6 header and its extension headers (RFC 8200).
 
-use super::{Fragment, Glance, Header, Malformed, Octets, OctetsMut, Parse};
+use super::{Fragment, Glance, Header, Malformed, Octets, OctetsMut, Parse, Plain};
+use crate::addr::Protocol;
 
 /// Length of the fixed header, in octets.
 pub const HEADER: usize = 40;
@@ -103,6 +104,20 @@ impl Parse for [u8; 16] {
             fragment,
             protocol: next,
             is_last: payload_len != 0 && l4_len == 0,
+        })
+    }
+
+    #[inline(always)]
+    fn plain_tcp(octets: &(impl Octets + ?Sized), l3: usize) -> Option<Plain<Self>> {
+        const TCP: u8 = Protocol::Tcp.number();
+        let fixed = octets.read_words::<8>(l3)?;
+        if fixed[0] >> 4 != 6 || fixed[6] != TCP {
+            return None;
+        }
+        Some(Plain {
+            l4_len: u16::from_be_bytes([fixed[4], fixed[5]]) as usize,
+            source: octets.read_words(l3 + Self::SOURCE)?,
+            destination: octets.read_words(l3 + Self::SOURCE + 16)?,
         })
     }
 

@@ -59,8 +59,13 @@ fn described<A: Family>(frame: &Frame<A>) -> Packet<A> {
     }
 }
 
+/// What the parser says; a plain segment is read the same by itself.
 fn parsed<A: Family>(octets: &[u8]) -> Result<Packet<A>, Malformed> {
-    parse::<A>(octets, ETHERNET)
+    let packet = parse::<A>(octets, ETHERNET);
+    if let Some(plain) = plain_tcp::<A>(octets, ETHERNET) {
+        assert_eq!(packet, Ok(plain));
+    }
+    packet
 }
 
 /// Reads octets of which nothing is known. A packet that parses has a whole transport header: rewriting relies on it.
@@ -125,6 +130,17 @@ on_both_families! {
                 octets[at] = octet;
                 check_any_octets::<A>(&octets);
             }
+        });
+    }
+
+    fn a_whole_segment_without_options_is_plain<A>() {
+        holds(anything::<A>(), |frame| {
+            let described = described(&frame);
+            let is_plain = matches!(described.transport, Transport::Tcp(..))
+                && described.fragment == Fragment::WHOLE
+                && described.l4 == ETHERNET + A::HEADER;
+            let plain = plain_tcp(&*frame.build(), ETHERNET);
+            assert_eq!(plain, is_plain.then_some(described));
         });
     }
 

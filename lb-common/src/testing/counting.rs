@@ -7,12 +7,12 @@ use std::hash::Hash;
 use super::memory::MemoryDataplane;
 use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::Backend;
-use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable, TableFull};
+use crate::conntrack::{ConntrackKey, Flow, FlowState, FlowTable, Peek, Peeked, TableFull};
 use crate::fragments::{Fragments, FragmentsKey};
 use crate::frontend::{Frontend, FrontendKey};
-use crate::packet::{ETHERNET, Parse, parse};
+use crate::packet::{ETHERNET, Packet, Parse, parse, plain_tcp};
 use crate::pipeline::glance::{self, Addresses, Sight};
-use crate::pipeline::{self, Dataplane, Room, Verdict};
+use crate::pipeline::{self, Dataplane, Room, Verdict, express};
 
 /// How often a packet asked for what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -46,25 +46,38 @@ impl<A: Parse + Hash> Counting<'_, A> {
 impl<A: Parse + Hash> MemoryDataplane<A> {
     /// What a frame that leaves a pod costs. The frame stays as it is; what is learnt of it is learnt.
     pub fn operations_to_send(&self, frame: &[u8]) -> Operations {
-        self.operations(frame, glance::from_workload, pipeline::from_workload)
+        self.operations(
+            frame,
+            glance::from_workload,
+            express::from_workload,
+            pipeline::from_workload,
+        )
     }
 
     /// What a frame that reaches a pod costs, as above.
     pub fn operations_to_receive(&self, frame: &[u8]) -> Operations {
-        self.operations(frame, glance::to_workload, pipeline::to_workload)
+        self.operations(
+            frame,
+            glance::to_workload,
+            express::to_workload,
+            pipeline::to_workload,
+        )
     }
 
     fn operations<'a>(
         &'a self,
         frame: &[u8],
         glance: impl Fn(&Counting<'a, A>, &[u8], usize) -> Sight,
-        decide: impl Fn(&Counting<'a, A>, &crate::packet::Packet<A>, &mut Room<A>) -> Verdict<A>,
+        express: impl Fn(&Counting<'a, A>, &Packet<A>) -> Option<Verdict<A>>,
+        decide: impl Fn(&Counting<'a, A>, &Packet<A>, &mut Room<A>) -> Verdict<A>,
     ) -> Operations {
         let counting = Counting {
             dp: self,
             operations: Cell::default(),
         };
+        let is_express = |packet| express(&counting, &packet).is_some();
         if glance(&counting, frame, ETHERNET) == Sight::Service
+            && !plain_tcp(frame, ETHERNET).is_some_and(is_express)
             && let Ok(packet) = parse(frame, ETHERNET)
         {
             decide(&counting, &packet, &mut Room::new());
@@ -166,6 +179,11 @@ impl<A: Parse + Hash> FlowTable<A> for Counting<'_, A> {
     fn find(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {
         self.count(|operations| operations.finds += 1);
         self.dp.flows.find(key, into)
+    }
+
+    fn peek(&self, key: &ConntrackKey<A>, into: &mut Peek<A>) -> Peeked {
+        self.count(|operations| operations.finds += 1);
+        self.dp.flows.peek(key, into)
     }
 
     fn find_ports(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> bool {

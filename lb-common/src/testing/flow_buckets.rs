@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 
 use crate::addr::Address;
-use crate::conntrack::{ConntrackKey, Flow};
+use crate::conntrack::{ConntrackKey, Flow, Peek, Peeked};
 use crate::flows::{self, Absent, Bucket, Memory, Near, NoRoom, Sought};
 
 /// A table.
@@ -73,6 +73,12 @@ impl<A: Address> Near<A> for FlowBuckets<A> {
             unsafe { flows::find::<A, Memory>(bucket, hash, key, into) },
             bucket,
         )
+    }
+
+    fn peek(&self, key: &ConntrackKey<A>, into: &mut Peek<A>) -> Peeked {
+        let (bucket, hash) = self.of_key(key);
+        // SAFETY: the bucket is the table's.
+        unsafe { flows::peek::<A, Memory>(bucket, hash, key, into) }
     }
 
     fn find_ports(&self, key: &ConntrackKey<A>, into: &mut Flow<A>) -> Sought {

@@ -7,13 +7,15 @@ use std::hash::Hash;
 use crate::addr::{Address, Endpoint, Port, Protocol};
 use crate::affinity::{Affinity, AffinityKey};
 use crate::backend::{Backend, BackendState, list};
-use crate::conntrack::{ConntrackKey, Direction, Flow, FlowState, FlowTable, TableFull};
+use crate::conntrack::{
+    ConntrackKey, Direction, Flow, FlowState, FlowTable, Peek, Peeked, TableFull,
+};
 use crate::fragments::{Fragments, FragmentsKey, HELD_OCTETS, HeldKey};
 use crate::frontend::{Frontend, FrontendKey, SlotRange};
 use crate::packet::{self, Parse};
 use crate::pipeline::glance::{self, Addresses, Sight};
 use crate::pipeline::{
-    self, Action, Dataplane, Room, Verdict, from_workload, related, to_workload,
+    self, Action, Dataplane, Room, Verdict, express, from_workload, related, to_workload,
 };
 use crate::reason::Reason;
 use crate::service_cidr::ServiceCidrs;
@@ -55,10 +57,13 @@ pub struct MemoryDataplane<A> {
     next_id: u32,
 }
 
+/// Flows by their keys.
+type Entries<A> = HashMap<ConntrackKey<A>, Flow<A>>;
+
 /// Flows over a hash map, with room for a number of entries.
 pub struct MemoryFlows<A> {
     /// The entries, two for each flow.
-    pub entries: RefCell<HashMap<ConntrackKey<A>, Flow<A>>>,
+    pub entries: RefCell<Entries<A>>,
     /// Room for this many entries.
     pub capacity: usize,
 }
@@ -93,6 +98,17 @@ impl<A: Address + Hash> FlowTable<A> for MemoryFlows<A> {
             into.take_ports(flow);
         }
         found.is_some()
+    }
+
+    fn peek(&self, key: &ConntrackKey<A>, into: &mut Peek<A>) -> Peeked {
+        match self.entries.borrow().get(key) {
+            Some(flow) if flow.has_other_source_port() => Peeked::Unsaid,
+            Some(flow) => {
+                *into = Peek::of(flow, key.direction());
+                Peeked::Known
+            }
+            None => Peeked::Unknown,
+        }
     }
 
     fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull> {
@@ -314,7 +330,9 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
         if let Some(verdict) = at_sight(sight) {
             return verdict;
         }
-        self.process(frame, Direction::FromClient, from_workload)
+        let express = self.express(frame, express::from_workload);
+        let verdict = self.process(frame, Direction::FromClient, from_workload);
+        self.check(express, verdict)
     }
 
     /// What happens to a frame that reaches a pod; the frame is changed as the verdict says.
@@ -323,7 +341,33 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
         if let Some(verdict) = at_sight(sight) {
             return verdict;
         }
-        self.process(frame, Direction::FromBackend, to_workload)
+        let express = self.express(frame, express::to_workload);
+        let verdict = self.process(frame, Direction::FromBackend, to_workload);
+        self.check(express, verdict)
+    }
+
+    /// What is decided on the frame as the plain segment that it may be, and the flows, none of which changes by it.
+    fn express(
+        &self,
+        frame: &[u8],
+        decide: impl Fn(&Self, &packet::Packet<A>) -> Option<Verdict<A>>,
+    ) -> Option<(Verdict<A>, Entries<A>)> {
+        let packet = packet::plain_tcp::<A>(frame, packet::ETHERNET)?;
+        let verdict = decide(self, &packet)?;
+        Some((verdict, self.flows.entries.borrow().clone()))
+    }
+
+    /// Compares with what was decided on the frame as any other.
+    fn check(&self, express: Option<(Verdict<A>, Entries<A>)>, verdict: Verdict<A>) -> Verdict<A> {
+        if let Some((express, flows)) = express {
+            let (said, says) = (express.reason, verdict.reason);
+            assert!(verdict == express, "{said:?} of a plain segment, {says:?}");
+            assert!(
+                flows == *self.flows.entries.borrow(),
+                "{said:?} of a plain segment, and flows change"
+            );
+        }
+        verdict
     }
 
     fn process(

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::conntrack::{ConntrackKey, FlowTable};
+use crate::conntrack::{ConntrackKey, FlowTable, Peek, Peeked};
 use crate::flows::Tiered;
 use crate::testing::flow_buckets::FlowBuckets;
 use crate::testing::memory::MemoryFlows;
@@ -38,8 +38,16 @@ fn memory<A>() -> MemoryFlows<A> {
 }
 
 fn find<A: Address>(table: &impl FlowTable<A>, key: &ConntrackKey<A>) -> Option<Flow<A>> {
-    let mut flow = Flow::empty();
-    table.find(key, &mut flow).then_some(flow)
+    let (mut flow, mut peek) = (Flow::empty(), Peek::empty());
+    let found = table.find(key, &mut flow).then_some(flow);
+    match table.peek(key, &mut peek) {
+        Peeked::Known => {
+            assert!(found.is_some_and(|flow| Peek::of(&flow, key.direction()) == peek));
+        }
+        Peeked::Unknown => assert!(found.is_none()),
+        Peeked::Unsaid => {}
+    }
+    found
 }
 
 on_both_families! {
