@@ -13,6 +13,12 @@ pub(super) struct Status(pub(super) u64);
 const LASTING_SECONDS: u64 = 24 * 3600;
 const OTHER_SECONDS: u64 = 210;
 
+/// The part of a second for which a flow that is not assured has its way: a handshake takes less, as a rule, and must not be displaced
+/// by the next one.
+const HANDSHAKE: u32 = 8;
+/// A stamp that another CPU has just made may lie ahead by a tick; ages are counted from here.
+const AHEAD: u32 = 8;
+
 impl Status {
     /// The status of a flow that is written to a way.
     #[inline(always)]
@@ -51,8 +57,8 @@ impl Status {
         Self((self.0 & !STAMP) | last_seen as u64 | (state.bits() as u64) << 32)
     }
 
-    /// How well the flow can be spared, in ticks: 0 where it can not, for it is in use; else its age, and more than any age where it is
-    /// over or nobody's. Without a branch, each of which the verifier would walk for every way of the bucket.
+    /// How well the flow can be spared, in ticks: 0 where it can not, for it is in use or has just begun; else its age, and more than
+    /// any age where it is over or nobody's. Without a branch, each of which the verifier would walk for every way of the bucket.
     #[inline(always)]
     pub(super) fn spare<W: Words>(self, now: u32, ticks_per_second: u32) -> u64 {
         let word = W::opaque(self.0);
@@ -60,12 +66,13 @@ impl Status {
         let is_closed = W::opaque(((state >> 3) | ((state >> 1) & (state >> 2))) & 1);
         let is_assured = W::opaque((state >> 4) & 1);
         let lasting = W::opaque((word >> 40) & 1);
-        // A stamp that another CPU has just made may lie ahead by a tick.
-        let age = now.wrapping_sub(word as u32).wrapping_add(8) as u64;
+        let age = now.wrapping_sub(word as u32).wrapping_add(AHEAD) as u64;
+        let handshake = (ticks_per_second / HANDSHAKE + AHEAD) as u64;
+        let is_young = W::opaque(age.wrapping_sub(handshake) >> 63);
         let seconds = OTHER_SECONDS + lasting * (LASTING_SECONDS - OTHER_SECONDS);
         let is_idle = W::opaque((seconds * ticks_per_second as u64).wrapping_sub(age) >> 63);
         let is_free = W::opaque(is_closed | (is_assured & is_idle));
-        let counts = W::opaque((is_free | (is_assured ^ 1)).wrapping_neg());
+        let counts = W::opaque((is_free | ((is_assured | is_young) ^ 1)).wrapping_neg());
         (age & counts) | is_free << 32
     }
 

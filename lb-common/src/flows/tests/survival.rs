@@ -98,6 +98,21 @@ fn what_is_over_goes_first_then_what_nobody_answers_and_never_what_is_in_use() {
 }
 
 #[test]
+fn a_handshake_that_has_just_begun_stays_for_an_eighth_of_a_second() {
+    let bucket = FlowBuckets::<[u8; 4]>::new(WAYS as u32);
+    for number in 0..WAYS as u32 {
+        bucket
+            .insert(&numbered(number, FlowState::NEW, NOW))
+            .unwrap();
+    }
+    let next = |now| numbered(WAYS as u32, FlowState::NEW, now);
+    assert_eq!(bucket.insert(&next(NOW)), Err(NoRoom));
+    assert_eq!(bucket.insert(&next(NOW + 30)), Err(NoRoom));
+    bucket.insert(&next(NOW + 31)).unwrap();
+    assert_eq!(bucket.all().len(), WAYS);
+}
+
+#[test]
 fn a_third_flow_of_a_clients_port_in_a_bucket_has_no_room() {
     let bucket = FlowBuckets::<[u8; 4]>::new(WAYS as u32);
     let ends = |n| ([10, 0, 0, 1], [10, 96, 0, n], [10, 244, 0, n]);
