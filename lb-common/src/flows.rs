@@ -33,7 +33,8 @@ pub use tiered::{Near, Sought, Tiered};
 pub const WAYS: usize = 7;
 
 map_type! {
-    /// A flow in a way of a bucket, in `flows_v4` and `flows_v6`. The first eight octets are its [status](status::Status).
+    /// What packets of a known flow need of it, in a way of a bucket, in `flows_v4` and `flows_v6`. The first eight octets are its
+    /// [status](status::Status); with them it is half a cache line, and a whole one of IPv6.
     pub struct Way<A> {
         last_seen: u32,
         state: u8,
@@ -47,6 +48,12 @@ map_type! {
         backend_port: u16,
         protocol: u8,
         reserved: u8,
+    }
+}
+
+map_type! {
+    /// The rest of a flow, of which most packets need nothing.
+    pub struct Rest {
         backend_id: u32,
         service_id: u32,
         epoch: u32,
@@ -54,8 +61,8 @@ map_type! {
     }
 }
 
-/// A way, at an address that is good for words of eight octets.
-#[repr(C, align(16))]
+/// A way at an address from where it reaches into no further line.
+#[repr(C, align(32))]
 #[derive(Clone, Copy)]
 pub struct Aligned<A>(Way<A>);
 
@@ -68,6 +75,7 @@ pub struct Bucket<A> {
     /// Not 0 where a flow of this bucket may be in the other table.
     spilled: u64,
     ways: [Aligned<A>; WAYS],
+    rests: [Rest; WAYS],
 }
 
 #[cfg(any(test, feature = "std"))]

@@ -258,6 +258,7 @@ mod tests {
         describe::<conntrack::Flow<V6>>(&mut layout);
         describe::<flows::Way<V4>>(&mut layout);
         describe::<flows::Way<V6>>(&mut layout);
+        describe::<flows::Rest>(&mut layout);
         describe::<AffinityKey<V4>>(&mut layout);
         describe::<AffinityKey<V6>>(&mut layout);
         describe::<Affinity>(&mut layout);
@@ -298,5 +299,5 @@ mod tests {
         );
     }
 
-    const FINGERPRINT: u64 = 8025637393306848135;
+    const FINGERPRINT: u64 = 14291393518268167289;
 }

@@ -6,7 +6,7 @@ use core::mem::offset_of;
 use core::ptr;
 
 use super::status::Status;
-use super::{Aligned, Bucket, Tag, WAYS, Way, Words};
+use super::{Aligned, Bucket, Rest, Tag, WAYS, Way, Words};
 use crate::addr::Address;
 use crate::conntrack::{ConntrackKey, Direction, Flow, Peek, Peeked};
 
@@ -37,7 +37,7 @@ pub(super) fn tag_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut u64 {
 }
 
 #[inline(always)]
-pub(super) fn way_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Way<A> {
+fn way_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Way<A> {
     // No caller's way is outside.
     unsafe {
         (&raw mut (*bucket).ways)
@@ -45,6 +45,17 @@ pub(super) fn way_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Way<A> {
             .add(way)
             .cast()
     }
+}
+
+#[inline(always)]
+fn status_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut u64 {
+    way_at(bucket, way).cast()
+}
+
+#[inline(always)]
+fn rest_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Rest {
+    // No caller's way is outside.
+    unsafe { (&raw mut (*bucket).rests).cast::<Rest>().add(way) }
 }
 
 /// Lists of ways by their numbers, from 1, the first one in the lowest three bits; 0 is none.
@@ -128,7 +139,7 @@ pub unsafe fn find<A: Address, W: Words>(
             let tag = Tag(W::load(tag_at(bucket, way)));
             let row = way_at(bucket, way);
             if tag.has(hash) && is_found_by::<A, W>(row, key) {
-                copy::<A, W>(row, into);
+                copy::<A, W>(bucket, way, into);
                 return W::load(tag_at(bucket, way)) == tag.0;
             }
             number = scan.second();
@@ -201,7 +212,7 @@ pub unsafe fn peek<A: Address, W: Words>(
             return Peeked::Unsaid;
         }
         let other = 1 - side_of(key);
-        let status = Status(W::load(row.cast()));
+        let status = Status(W::load(status_at(bucket, way)));
         into.state = status.state().bits();
         into.last_seen = status.last_seen();
         copy_address(
@@ -282,7 +293,7 @@ pub unsafe fn insert<A: Address, W: Words>(
         let before = Tag(W::load(at));
         if displaces != 0 {
             // Another CPU may have put another flow there meanwhile.
-            let status = Status(W::load(way_at(bucket, way).cast()));
+            let status = Status(W::load(status_at(bucket, way)));
             let spare = status.spare::<W>(flow.last_seen(), ticks_per_second);
             if status.generation() != before.generation() || spare == 0 {
                 return Err(NoRoom);
@@ -295,7 +306,7 @@ pub unsafe fn insert<A: Address, W: Words>(
         if before.is_busy() || !W::swap(at, before.0, tag.0 | Tag::BUSY) {
             return Err(NoRoom);
         }
-        write(way_at(bucket, way), flow, tag.generation());
+        write(bucket, way, flow, tag.generation());
         W::store(at, tag.0);
         Ok(stored)
     }
@@ -312,7 +323,7 @@ unsafe fn spared<A: Address, W: Words>(
     let mut way = 0;
     while way < WAYS {
         // SAFETY: the caller's bucket is valid; the status is its way's first word.
-        let status = Status(unsafe { W::load(way_at(bucket, way).cast()) });
+        let status = Status(unsafe { W::load(status_at(bucket, way)) });
         let spare = status.spare::<W>(now, ticks_per_second);
         let number = (way as u64 + 1) & is_zero::<W>(spare).wrapping_sub(1);
         let candidate = W::opaque(spare << 3 | number);
@@ -346,7 +357,7 @@ pub unsafe fn update<A: Address, W: Words>(
             return Err(Absent);
         }
         let tag = Tag(W::load(tag_at(bucket, way)));
-        let word = way_at(bucket, way).cast::<u64>();
+        let word = status_at(bucket, way);
         let mut tries = 0;
         while tries < TRIES {
             let status = Status(W::load(word));
@@ -517,10 +528,15 @@ unsafe fn is_of<A: Address, W: Words>(row: *const Way<A>, flow: &Flow<A>) -> boo
 
 /// Copies the flow of a way.
 #[inline(always)]
-pub(super) unsafe fn copy<A: Address, W: Words>(row: *const Way<A>, into: &mut Flow<A>) {
-    // SAFETY: by the caller. The status is the first word.
+pub(super) unsafe fn copy<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    way: usize,
+    into: &mut Flow<A>,
+) {
+    // SAFETY: by the caller.
     unsafe {
-        let status = Status(W::load(row.cast()));
+        let (row, rest) = (way_at(bucket, way), rest_at(bucket, way));
+        let status = Status(W::load(status_at(bucket, way)));
         into.state = status.state().bits();
         into.last_seen = status.last_seen();
         copy_address(&raw const (*row).client, &raw mut into.client);
@@ -532,19 +548,20 @@ pub(super) unsafe fn copy<A: Address, W: Words>(row: *const Way<A>, into: &mut F
         into.backend_port = read(&raw const (*row).backend_port);
         into.protocol = read(&raw const (*row).protocol);
         into.reserved = 0;
-        into.backend_id = read(&raw const (*row).backend_id);
-        into.service_id = read(&raw const (*row).service_id);
-        into.epoch = read(&raw const (*row).epoch);
-        into.previous_id = read(&raw const (*row).previous_id);
+        into.backend_id = read(&raw const (*rest).backend_id);
+        into.service_id = read(&raw const (*rest).service_id);
+        into.epoch = read(&raw const (*rest).epoch);
+        into.previous_id = read(&raw const (*rest).previous_id);
     }
 }
 
 /// Writes a flow to a way that is claimed.
 #[inline(always)]
-unsafe fn write<A: Address>(row: *mut Way<A>, flow: &Flow<A>, generation: u16) {
+unsafe fn write<A: Address>(bucket: *mut Bucket<A>, way: usize, flow: &Flow<A>, generation: u16) {
     // SAFETY: by the caller.
     unsafe {
-        put(row.cast(), Status::new(flow, generation).0);
+        let (row, rest) = (way_at(bucket, way), rest_at(bucket, way));
+        put(status_at(bucket, way), Status::new(flow, generation).0);
         copy_address(&raw const flow.client, &raw mut (*row).client);
         copy_address(&raw const flow.frontend, &raw mut (*row).frontend);
         copy_address(&raw const flow.backend, &raw mut (*row).backend);
@@ -552,9 +569,9 @@ unsafe fn write<A: Address>(row: *mut Way<A>, flow: &Flow<A>, generation: u16) {
         put(&raw mut (*row).frontend_port, flow.frontend_port);
         put(&raw mut (*row).backend_port, flow.backend_port);
         put(&raw mut (*row).protocol, flow.protocol);
-        put(&raw mut (*row).backend_id, flow.backend_id);
-        put(&raw mut (*row).service_id, flow.service_id);
-        put(&raw mut (*row).epoch, flow.epoch);
-        put(&raw mut (*row).previous_id, flow.previous_id);
+        put(&raw mut (*rest).backend_id, flow.backend_id);
+        put(&raw mut (*rest).service_id, flow.service_id);
+        put(&raw mut (*rest).epoch, flow.epoch);
+        put(&raw mut (*rest).previous_id, flow.previous_id);
     }
 }

@@ -55,7 +55,7 @@ pub unsafe fn each<A: Address>(bucket: *const Bucket<A>, mut visit: impl FnMut(&
             let at = bucket::tag_at(bucket, way);
             let tag = Tag(Memory::load(at));
             if tag.is_there() {
-                bucket::copy::<A, Memory>(bucket::way_at(bucket, way), &mut flow);
+                bucket::copy::<A, Memory>(bucket, way, &mut flow);
                 if Memory::load(at) == tag.0 {
                     visit(&flow);
                 }
