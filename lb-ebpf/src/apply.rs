@@ -25,8 +25,8 @@ const BPF_F_MARK_MANGLED_0: u64 = 1 << 5;
 /// checksum contains the address and no port.
 ///
 /// Where the device has summed up the whole packet, the buffer's sum must follow. In IPv4 address and header checksum
-/// cancel out, so that the helper's own correction for the transport checksum is all. IPv6 has no header checksum: its
-/// address is written by a helper that counts it, and then the same correction is right again. Where a datagram has no checksum
+/// cancel out, so that the helper's own correction for the transport checksum is all. IPv6 has no header checksum: the
+/// change of its address is added to the sum, and then the same correction is right again. Where a datagram has no checksum
 /// nothing is corrected, and the ports are added to the buffer's sum by itself.
 #[inline(never)]
 pub(crate) fn rewrite<A: Parse, const LEN: usize>(
@@ -77,9 +77,10 @@ where
         skb.write(transport.ports_at, transport.ports.1)?;
     }
     let address: [u8; LEN] = edits.address.into();
-    match edits.ip_checksum_at {
-        Some(_) => skb.write(edits.address_at, address)?,
-        None => skb.store_counted(edits.address_at as u32, &address)?,
+    skb.write(edits.address_at, address)?;
+    let difference = checksum::fold(edits.address_difference);
+    if edits.ip_checksum_at.is_none() {
+        skb.add_to_sum(difference);
     }
 
     if !edits.has_checksum {
@@ -90,11 +91,10 @@ where
     } else {
         0
     };
-    let difference = checksum::fold(edits.address_difference) as u64;
     skb.add_to_l4_checksum(
         transport.checksum_at,
         0,
-        difference,
+        difference as u64,
         BPF_F_PSEUDO_HDR | optional,
     )?;
     if transport.ports_change() {
