@@ -62,8 +62,10 @@ pub fn run(options: &Options) -> Result<()> {
     let empty = Program::empty()?;
     let mut worlds = Vec::new();
     for services in &options.services {
+        worlds.push(World::usual(sandbox.bpffs(), *services)?);
         worlds.push(World::roomy(sandbox.bpffs(), *services, options)?);
     }
+    worlds.push(World::lru(sandbox.bpffs(), 1)?);
     worlds.push(World::full(sandbox.bpffs(), 1)?);
     let mut results = Results {
         command: options.command_line.clone(),

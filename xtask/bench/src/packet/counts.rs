@@ -17,6 +17,10 @@ pub struct Counts {
 /// How a table of flows takes new ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tables {
+    /// As they are by default.
+    Usual,
+    /// LRU maps alone.
+    Lru,
     /// There is room for nearly all of them.
     Roomy,
     /// Nearly each displaces another one.
@@ -74,6 +78,7 @@ impl Counts {
     pub fn show(&self, tables: Tables, new_flows: u32) -> bool {
         let few = u64::from(new_flows) / ONE_IN;
         match tables {
+            Tables::Usual | Tables::Lru => true,
             Tables::Roomy => self.displaced <= few,
             Tables::Full => self.displaced >= u64::from(new_flows) - few,
         }

@@ -25,8 +25,9 @@ program that does nothing, which is run on the same frame right before.
 - *Fresh* (P11b): each packet is a system call of its own, with a buffer of its own; the middle one of a round counts. It includes
   what the caches have forgotten between two packets, so it is nearer to a device's life and further from the program.
 - Every established flow of a row has had a packet right before, so that its stamp, which is renewed once a second, is not due.
-- Each Service has one endpoint. Where there are many, clients speak to all of them. There is room for 262 144 established flows, and for
-  as many new ones where their table is to be full.
+- Each Service has one endpoint. Where there are many, clients speak to all of them. The table of flows has the agent's
+  default size, but where flows begin: there it has room for twice as many as begin, or for 262 144 and is full.
+- *LRU*: the same without the table of flows, as on kernels before Linux 5.12 and on processors other than x86-64.
 - The data plane's own counters must show after each measurement that every packet was what the row says: of a known flow, of a new one,
   or of none. A table is *full* where at least nine of ten new flows have displaced an entry, and has *room* where at most one has.
 - *Map operations* are those of the same decisions in memory, on the same packets: loads from arrays, lookups of rows, flows that are

@@ -18,7 +18,7 @@ use lb_userspace::maps::Limits;
 use lb_userspace::maps::bpf::{Access, BpfMaps};
 
 use super::Options;
-use super::case::{Case, Direction, FULL, Flows, Packets, ROOMY, Row};
+use super::case::{Case, Direction, FULL, Flows, Packets, ROOMY, Row, USUAL};
 use super::counts::{Counts, Tables};
 use super::feeder::Feeder;
 use super::frames::{self, Family, OPENING};
@@ -26,12 +26,12 @@ use super::operations::Counted;
 use super::program::Program;
 use super::services;
 
-/// Most established flows of a case.
+/// Most established flows of a case; a multiple of [`BATCH`].
 const FLOWS: u32 = 128_000;
-/// Flows that there is room for in a table, with two entries each: established ones, and others where their table is to be full.
+/// Flows that there is room for in a table that is to be full.
 const ROOM: u32 = 262_144;
-/// New flows at a time while a table is filled.
-const FILL: u32 = 16_384;
+/// New flows at a time while they are established, or a table is filled.
+const BATCH: u32 = 16_000;
 
 /// What runs.
 pub struct World {
@@ -50,26 +50,48 @@ pub struct World {
 }
 
 impl World {
-    /// With room for all flows, and those established that the cases want.
+    /// With tables of the agent's default size, and the flows established that the cases want.
     ///
     /// # Errors
     /// If the kernel refuses a program, a map or a run, or flows do not come to be.
-    pub fn roomy(bpffs: &Path, services: u32, options: &Options) -> Result<Self> {
-        let name = format!("roomy-{services}");
-        // In every round, in a loop and fresh.
-        let new_flows = 2 * options.rounds * options.samples;
-        let room = FLOWS + new_flows;
-        let mut world = Self::new(&bpffs.join(name), services, room, ROOMY, Tables::Roomy)?;
+    pub fn usual(bpffs: &Path, services: u32) -> Result<Self> {
+        let folder = bpffs.join(format!("usual-{services}"));
+        let flows = Limits::default().flows;
+        let mut world = Self::new(&folder, services, flows, USUAL, Tables::Usual)?;
         for family in Family::ALL {
             world.establish(family)?;
         }
         Ok(world)
     }
 
+    /// The same without the table of flows, as on kernels and processors that it is not for: LRU maps have all of them.
+    ///
+    /// # Errors
+    /// As for [`World::usual`].
+    pub fn lru(bpffs: &Path, services: u32) -> Result<Self> {
+        let folder = bpffs.join(format!("lru-{services}"));
+        let mut world = Self::new(&folder, services, 0, USUAL, Tables::Lru)?;
+        for family in Family::ALL {
+            world.establish(family)?;
+        }
+        Ok(world)
+    }
+
+    /// With room for all flows that begin.
+    ///
+    /// # Errors
+    /// As for [`World::usual`].
+    pub fn roomy(bpffs: &Path, services: u32, options: &Options) -> Result<Self> {
+        let folder = bpffs.join(format!("roomy-{services}"));
+        // In every round, in a loop and fresh. At more than half of a load, some buckets are full.
+        let room = 2 * (2 * options.rounds * options.samples);
+        Self::new(&folder, services, room, ROOMY, Tables::Roomy)
+    }
+
     /// With tables for new flows that are full.
     ///
     /// # Errors
-    /// As for [`World::roomy`].
+    /// As for [`World::usual`].
     pub fn full(bpffs: &Path, services: u32) -> Result<Self> {
         let mut world = Self::new(&bpffs.join("full"), services, ROOM, FULL, Tables::Full)?;
         for family in Family::ALL {
@@ -81,7 +103,7 @@ impl World {
     fn new(
         folder: &Path,
         services: u32,
-        new_flows: u32,
+        flows: u32,
         cases: &[Case],
         tables: Tables,
     ) -> Result<Self> {
@@ -96,8 +118,7 @@ impl World {
                 frontends: default.frontends.max(rows),
                 backends: default.backends.max(2 * rows),
                 slots: default.slots.max(2 * rows),
-                conntrack: 2 * ROOM,
-                transient: 2 * new_flows,
+                flows,
                 ..default
             },
             sockets: None,
@@ -140,11 +161,15 @@ impl World {
     pub fn rows(&self) -> Vec<Row> {
         let programs = self.datapath.programs();
         let row = |(case, family): &(Case, Family)| Row {
-            goal: case.goal,
+            goal: if self.tables == Tables::Lru {
+                "LRU"
+            } else {
+                case.goal
+            },
             what: case.what,
             family: family.name(),
             services: self.services,
-            limits: case.limits,
+            limits: case.limits.filter(|_| self.tables != Tables::Lru),
             operations: Counted::of(case.packets, self.vip(*family, 0)),
             verified: match case.packets.direction() {
                 Direction::FromPod => programs.from_workload.verified_instructions,
@@ -157,13 +182,15 @@ impl World {
 
     /// The next clients open connections, are answered, and go on.
     fn establish(&mut self, family: Family) -> Result<()> {
-        let clients = self.next_clients(family, FLOWS);
-        let reasons = [Reason::NewFlow, Reason::Reply, Reason::Forward];
-        for ((direction, flags), reason) in OPENING.into_iter().zip(reasons) {
-            let vip = |client| self.vip(family, client);
-            let frame = |client| frames::segment(client, vip(client), flags, direction);
-            let feeder = Feeder::new(clients.clone().map(frame))?;
-            self.run_all(&feeder, direction, reason)?;
+        for _ in 0..FLOWS / BATCH {
+            let clients = self.next_clients(family, BATCH);
+            let reasons = [Reason::NewFlow, Reason::Reply, Reason::Forward];
+            for ((direction, flags), reason) in OPENING.into_iter().zip(reasons) {
+                let vip = |client| self.vip(family, client);
+                let frame = |client| frames::segment(client, vip(client), flags, direction);
+                let feeder = Feeder::new(clients.clone().map(frame))?;
+                self.run_all(&feeder, direction, reason)?;
+            }
         }
         Ok(())
     }
@@ -171,12 +198,12 @@ impl World {
     /// Clients begin flows until nearly each of them displaces another one.
     fn fill(&mut self, family: Family) -> Result<()> {
         // Far more than there is room for.
-        for _ in 0..4 * ROOM / FILL {
-            let clients = self.next_clients(family, FILL);
+        for _ in 0..4 * ROOM / BATCH {
+            let clients = self.next_clients(family, BATCH);
             let packets = Packets::Loop(Flows::New);
             let feeder = Feeder::new(clients.map(|client| self.packet(packets, family, client)))?;
             let counted = self.run_all(&feeder, Direction::FromPod, Reason::NewFlow)?;
-            if counted.show(self.tables, FILL) {
+            if counted.show(self.tables, BATCH) {
                 return Ok(());
             }
         }
