@@ -32,13 +32,13 @@ const TRIES: u32 = 4;
 
 #[inline(always)]
 pub(super) fn tag_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut u64 {
-    // No caller's way is outside.
+    // SAFETY: an address; no caller's way is outside of the bucket.
     unsafe { (&raw mut (*bucket).tags).cast::<u64>().add(way) }
 }
 
 #[inline(always)]
 fn way_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Way<A> {
-    // No caller's way is outside.
+    // SAFETY: an address; no caller's way is outside of the bucket.
     unsafe {
         (&raw mut (*bucket).ways)
             .cast::<Aligned<A>>()
@@ -54,7 +54,7 @@ fn status_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut u64 {
 
 #[inline(always)]
 fn rest_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Rest {
-    // No caller's way is outside.
+    // SAFETY: an address; no caller's way is outside of the bucket.
     unsafe { (&raw mut (*bucket).rests).cast::<Rest>().add(way) }
 }
 
@@ -106,8 +106,8 @@ unsafe fn scan<A: Address, W: Words>(bucket: *mut Bucket<A>, hash: u64) -> Scan 
         let difference = (tag ^ hash) >> Tag::GENERATION_BITS;
         let has = W::opaque(difference.wrapping_sub(1) >> 63);
         let is_empty = W::opaque(!tag >> 63);
-        with_hash = with_hash << (3 * has) | number * has;
-        empty = empty << (3 * is_empty) | number * is_empty;
+        with_hash = (with_hash << (3 * has)) | (number * has);
+        empty = (empty << (3 * is_empty)) | (number * is_empty);
         number -= 1;
     }
     Scan { with_hash, empty }

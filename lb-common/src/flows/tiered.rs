@@ -82,14 +82,11 @@ impl<A: Address, N: Near<A>, F: FlowTable<A>> FlowTable<A> for Tiered<N, F> {
     fn insert(&self, flow: &Flow<A>) -> Result<(), TableFull> {
         if self.near.is_there() {
             if !flow.has_other_source_port() {
-                match self.near.insert(flow) {
-                    Ok(spilled) => {
-                        if spilled {
-                            self.far.remove(flow);
-                        }
-                        return Ok(());
+                if let Ok(spilled) = self.near.insert(flow) {
+                    if spilled {
+                        self.far.remove(flow);
                     }
-                    Err(NoRoom) => {}
+                    return Ok(());
                 }
             } else {
                 self.near.spill(flow, flow.source_port);

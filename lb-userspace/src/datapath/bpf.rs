@@ -149,8 +149,11 @@ pub(super) fn loads(code: &[u64]) -> bool {
             };
             // SAFETY: code and licence outlive the call, and the number of instructions is the code's.
             match unsafe { bpf(PROG_LOAD, &mut attr) } {
-                // SAFETY: the call returned a new descriptor that nobody else owns.
-                Ok(fd) => Some(drop(unsafe { OwnedFd::from_raw_fd(fd) })).map(|()| true),
+                Ok(fd) => {
+                    // SAFETY: the call returned a new descriptor that nobody else owns.
+                    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+                    Some(true)
+                }
                 Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => None,
                 Err(_) => Some(false),
             }

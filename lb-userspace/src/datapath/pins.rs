@@ -299,6 +299,21 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_name_the_folder_of_this_layout() {
+        let folder = format!("/sys/fs/bpf/lb/v{}", lb_common::layout::LAYOUT);
+        for text in [
+            include_str!("../../../README.md"),
+            include_str!("../../../docs/redirect.md"),
+        ] {
+            let named = text.matches("/sys/fs/bpf/lb/v").count();
+            assert!(
+                named > 0 && named == text.matches(&folder).count(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn a_refused_pin_is_named_with_the_remedy() {
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         let error = PinError::new("open the pin", Path::new("/sys/fs/bpf/lb/v1/slots"), denied);
