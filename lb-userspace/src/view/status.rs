@@ -303,7 +303,9 @@ fn fill(maps: &dyn Maps, clock: Clock) -> Result<Vec<FillView>, MapError> {
             flag,
         }
     };
-    Ok(rows.into_iter().map(view).collect())
+    // Without the table of flows, on kernels and processors that it is not for, it has no room.
+    let rows = rows.into_iter().filter(|(_, _, max, _)| *max > 0);
+    Ok(rows.map(view).collect())
 }
 
 /// How many entries of conntrack are in use, by family.
@@ -426,7 +428,11 @@ impl fmt::Display for Status {
                 (true, None) => "nearly full".to_owned(),
                 (false, _) if fill.displaced > Some(0) => {
                     let displaced = fill.displaced.unwrap_or_default();
-                    format!("forgot the longest unused, {displaced} so far")
+                    if [name::FLOWS_V4, name::FLOWS_V6].contains(&fill.map) {
+                        format!("gave up {displaced} that were not assured")
+                    } else {
+                        format!("forgot the longest unused, {displaced} so far")
+                    }
                 }
                 (false, _) if fill.forgets_unused && fill.used >= fill.max => {
                     "full: forgets the longest unused".to_owned()

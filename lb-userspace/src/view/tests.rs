@@ -3,6 +3,7 @@
 use lb_common::addr::Protocol;
 use lb_common::backend::BackendState;
 use lb_common::conntrack::Direction;
+use lb_common::entries;
 use lb_common::frontend::{Frontend, SlotRange};
 use lb_common::reason::Reason;
 use lb_common::service::ServiceName;
@@ -108,6 +109,7 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
     maps.transient = vec![flow];
     maps.lru_entries[2] = 60;
     maps.lru_entries[3] = 3;
+    maps.lru_entries[entries::displaced_index(4) as usize] = 5;
     for range in ["fd00:10:96::/112", "10.96.0.0/12"] {
         let range: Cidr = range.parse().unwrap();
         maps.apply(&[Op::PutServiceCidrs(range.family(), vec![range])]);
@@ -118,7 +120,7 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
     assert_eq!(
         status.to_string(),
         "\
-layout      v5
+layout      v6
 agent       running, process 77, started 2026-01-01T00:00:00Z
 desired     written 3 times, last 2026-01-01T00:00:10Z
 sockets     host, 8 of 8 programs attached
@@ -131,6 +133,8 @@ frontends_v6        0        5
 slots               5      100
 backends_v4         3       10
 backends_v6         0       10
+flows_v4            0       70  gave up 5 that were not assured
+flows_v6            0       70
 conntrack_v4      100      100  nearly full, then forgets connections: raise --max-conntrack
 conntrack_v6        0      100
 transient_v4        1       50  forgot the longest unused, 7 so far
@@ -263,7 +267,7 @@ fn example() -> Memory {
         backends: 10,
         slots: 100,
         services: 10,
-        flows: 0,
+        flows: 70,
         conntrack: 100,
         transient: 50,
         affinity: 100,

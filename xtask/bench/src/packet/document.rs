@@ -135,7 +135,7 @@ pub fn table(results: &Results) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::ROOMY;
+    use super::super::case::USUAL;
     use super::super::operations::Counted;
     use super::super::services::vips;
     use super::*;
@@ -148,7 +148,7 @@ mod tests {
             family: "IPv4",
             services: 1,
             limits: Some([80.0, 35.0]),
-            operations: Counted::of(ROOMY[0].packets, vips(0)[0]),
+            operations: Counted::of(USUAL[0].packets, vips(0)[0]),
             verified: Some(9),
             nanoseconds: nanoseconds.to_vec(),
         };
