@@ -3,6 +3,7 @@
 //! The sizes here are defaults that the agent overrides when it creates the maps.
 
 use aya_ebpf::bindings::{BPF_EXIST, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::affinity::{Affinity, AffinityKey};
@@ -56,7 +57,8 @@ pub(crate) type Transient<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_TRANSIEN
 pub(crate) type FragmentsOf<A> = LruHashMap<FragmentsKey<A>, Fragments<A>, MAX_FRAGMENTS>;
 pub(crate) type HeldOf<A> = LruHashMap<HeldKey<A>, Held, MAX_HELD>;
 pub(crate) type ServiceCidrsOf<A> = Array<ServiceCidrs<A>, 1>;
-pub(crate) type Unserved<A> = HashMap<A, u32, MAX_UNSERVED, NO_PREALLOC>;
+/// There are few as a rule, and a trie has no table of buckets that is there for none. It is asked of packets for nobody alone.
+pub(crate) type Unserved<A> = LpmTrie<A, u32, MAX_UNSERVED>;
 pub(crate) type LocalPodsOf<A> = HashMap<A, LocalPod, MAX_LOCAL_PODS, NO_PREALLOC>;
 pub(crate) type RemotePodsOf<A> = LpmTrie<A, RemotePods<A>, MAX_REMOTE_PODS>;
 pub(crate) type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, MAX_AFFINITY>;
@@ -94,9 +96,9 @@ static SERVICE_CIDR_V4: ServiceCidrsOf<[u8; 4]> = Array::new();
 #[btf_map(name = "service_cidr_v6")]
 static SERVICE_CIDR_V6: ServiceCidrsOf<[u8; 16]> = Array::new();
 #[btf_map(name = "unserved_v4")]
-static UNSERVED_V4: Unserved<[u8; 4]> = HashMap::new();
+static UNSERVED_V4: Unserved<[u8; 4]> = LpmTrie::new();
 #[btf_map(name = "unserved_v6")]
-static UNSERVED_V6: Unserved<[u8; 16]> = HashMap::new();
+static UNSERVED_V6: Unserved<[u8; 16]> = LpmTrie::new();
 #[btf_map(name = "affinity_v4")]
 static AFFINITY_V4: Affinities<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "affinity_v6")]
@@ -336,7 +338,13 @@ pub(crate) fn is_in_service_cidr<A: FamilyMaps>(address: &A) -> bool {
 /// Whether a Service has an address that is not served here.
 #[inline(always)]
 pub(crate) fn is_unserved<A: FamilyMaps>(address: &A) -> bool {
-    A::unserved().get_ptr(address).is_some()
+    A::unserved().get(&host_prefix(address)).is_some()
+}
+
+/// The prefix that is an address alone.
+#[inline(always)]
+pub(crate) fn host_prefix<A: FamilyMaps>(address: &A) -> Key<A> {
+    Key::new(A::OCTETS as u32 * 8, *address)
 }
 
 /// Takes a token for an echo reply, and says whether there was one.

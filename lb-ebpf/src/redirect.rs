@@ -11,7 +11,6 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::btf_maps::ProgramArray;
-use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::macros::{btf_map, classifier};
 use aya_ebpf::programs::TcContext;
 use lb_common::packet::{ETHERNET, Octets, Parse};
@@ -21,7 +20,7 @@ use lb_common::redirect::{LocalPod, RemotePods};
 
 use crate::crc;
 use crate::dataplane::{Kernel, copy_row};
-use crate::maps::{FamilyMaps, count};
+use crate::maps::{self, FamilyMaps, count};
 use crate::programs::{DROP, IPV4, IPV6, NEXT, ONWARD, ours, parse, to_pod_parsed};
 use crate::scratch::{self, Scratch};
 use crate::skb::{Fit, Skb};
@@ -96,8 +95,7 @@ impl<A: FamilyMaps> Pods for Kernel<A> {
 
     #[inline(always)]
     fn remote_pods(&self, address: &A) -> Option<RemotePods<A>> {
-        let key = Key::new(A::OCTETS as u32 * 8, *address);
-        let row = core::ptr::from_ref(A::remote_pods().get(&key)?);
+        let row = core::ptr::from_ref(A::remote_pods().get(&maps::host_prefix(address))?);
         let mut way = core::mem::MaybeUninit::uninit();
         // SAFETY: as for pods.
         let way: RemotePods<A> = unsafe {

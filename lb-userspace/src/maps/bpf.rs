@@ -13,10 +13,12 @@ mod mapped;
 mod open;
 mod remote_pods;
 mod table;
+mod trie;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::mem::discriminant;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 
@@ -45,6 +47,11 @@ use open::Pins;
 pub use remote_pods::{RemotePodMaps, Ways};
 use table::Table;
 
+use trie::Trie;
+
+/// Bits of a prefix that is an address alone.
+const WHOLE_V4: u32 = 32;
+const WHOLE_V6: u32 = 128;
 /// The pinned maps of one data plane.
 pub struct BpfMaps {
     frontends_v4: Table<FrontendKey<V4>, Frontend>,
@@ -62,8 +69,8 @@ pub struct BpfMaps {
     services: Table<u32, ServiceName>,
     slots: Mapped,
     vip_filter: Mapped,
-    unserved_v4: Table<V4, u32>,
-    unserved_v6: Table<V6, u32>,
+    unserved_v4: Trie<V4, u32>,
+    unserved_v6: Trie<V6, u32>,
     service_cidr_v4: Cidrs<V4>,
     service_cidr_v6: Cidrs<V6>,
     counters: PerCpuArray<MapData, u64>,
@@ -96,8 +103,8 @@ impl BpfMaps {
             services: pins.table(name::SERVICES)?,
             slots: pins.mapped(name::SLOTS)?,
             vip_filter: pins.mapped(name::VIP_FILTER)?,
-            unserved_v4: pins.table(name::UNSERVED_V4)?,
-            unserved_v6: pins.table(name::UNSERVED_V6)?,
+            unserved_v4: Trie::open(&pins, name::UNSERVED_V4)?,
+            unserved_v6: Trie::open(&pins, name::UNSERVED_V6)?,
             service_cidr_v4: Cidrs::open(&pins, name::SERVICE_CIDR_V4)?,
             service_cidr_v6: Cidrs::open(&pins, name::SERVICE_CIDR_V6)?,
             counters: pins.typed(name::COUNTERS, |data| Map::PerCpuArray(data).try_into())?,
@@ -181,17 +188,19 @@ impl BpfMaps {
             Op::WriteSlots { offset, ids } => self.slots.write_u32s(*offset, ids),
             Op::SetVipBit(bit) => self.change_vip_bit(*bit, true),
             Op::ClearVipBit(bit) => self.change_vip_bit(*bit, false),
-            Op::PutUnserved(IpAddr::V4(address)) => {
-                self.unserved_v4.put(&address.octets(), &1, &key_text(op))
+            Op::PutUnserved(address) => {
+                let (v4, v6) = (&mut self.unserved_v4, &mut self.unserved_v6);
+                match address {
+                    IpAddr::V4(ip) => v4.put(ip.octets(), WHOLE_V4, 1, &key_text(op)),
+                    IpAddr::V6(ip) => v6.put(ip.octets(), WHOLE_V6, 1, &key_text(op)),
+                }
             }
-            Op::PutUnserved(IpAddr::V6(address)) => {
-                self.unserved_v6.put(&address.octets(), &1, &key_text(op))
-            }
-            Op::DeleteUnserved(IpAddr::V4(address)) => {
-                self.unserved_v4.delete(&address.octets(), &key_text(op))
-            }
-            Op::DeleteUnserved(IpAddr::V6(address)) => {
-                self.unserved_v6.delete(&address.octets(), &key_text(op))
+            Op::DeleteUnserved(address) => {
+                let (v4, v6) = (&mut self.unserved_v4, &mut self.unserved_v6);
+                match address {
+                    IpAddr::V4(ip) => v4.delete(ip.octets(), WHOLE_V4, &key_text(op)),
+                    IpAddr::V6(ip) => v6.delete(ip.octets(), WHOLE_V6, &key_text(op)),
+                }
             }
             Op::PutServiceCidrs(Family::V4, cidrs) => self.service_cidr_v4.put(cidrs),
             Op::PutServiceCidrs(Family::V6, cidrs) => self.service_cidr_v6.put(cidrs),
@@ -241,12 +250,14 @@ impl Maps for BpfMaps {
     }
 
     fn unserved(&self) -> Result<Vec<IpAddr>, MapError> {
-        let mut rows = Vec::new();
-        self.unserved_v4
-            .each(&mut |octets, _| rows.push(Ipv4Addr::from(octets).into()))?;
-        self.unserved_v6
-            .each(&mut |octets, _| rows.push(Ipv6Addr::from(octets).into()))?;
-        Ok(rows)
+        let mut rows = BTreeSet::<IpAddr>::new();
+        self.unserved_v4.each(&mut |octets, _, _| {
+            rows.insert(octets.into());
+        })?;
+        self.unserved_v6.each(&mut |octets, _, _| {
+            rows.insert(octets.into());
+        })?;
+        Ok(rows.into_iter().collect())
     }
 
     fn service_cidrs(&self) -> Result<Vec<Cidr>, MapError> {

@@ -261,10 +261,7 @@ fn held<A>(name: &'static str) -> MapSpec {
 }
 
 fn unserved<A>(name: &'static str) -> MapSpec {
-    MapSpec {
-        fixed_entries: true,
-        ..hash(name, size::<A>(), size::<u32>(), limit::UNSERVED)
-    }
+    trie::<A>(name, size::<u32>(), limit::UNSERVED)
 }
 
 fn local_pods<A>(name: &'static str) -> MapSpec {
@@ -275,12 +272,16 @@ fn local_pods<A>(name: &'static str) -> MapSpec {
 }
 
 fn remote_pods<A>(name: &'static str) -> MapSpec {
+    trie::<A>(name, size::<RemotePods<A>>(), limit::REMOTE_PODS)
+}
+
+fn trie<A>(name: &'static str, value_size: u32, max_entries: u32) -> MapSpec {
     // A key is the number of bits that count, and an address.
-    let (key, value) = (size::<u32>() + size::<A>(), size::<RemotePods<A>>());
+    let key = size::<u32>() + size::<A>();
     MapSpec {
         kind: MapKind::LpmTrie,
         fixed_entries: true,
-        ..hash(name, key, value, limit::REMOTE_PODS)
+        ..hash(name, key, value_size, max_entries)
     }
 }
 

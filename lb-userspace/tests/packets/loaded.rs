@@ -197,10 +197,22 @@ impl Loaded {
         }
         let mut cidrs: Array<_, Wire<ServiceCidrs<A>>> = self.map(A::SERVICE_CIDR)?.try_into()?;
         cidrs.set(0, Wire(dp.service_cidrs), 0)?;
-        let unserved = dp.unserved.iter().map(|address| (*address, 1));
-        replace::<A, u32>(self.map(A::UNSERVED)?, &unserved.collect())?;
+        self.fill_unserved(dp)?;
         replace::<u32, Backend<A>>(self.map(A::BACKENDS)?, &dp.backends)?;
         replace::<FrontendKey<A>, Frontend>(self.map(A::FRONTENDS)?, &dp.frontends)
+    }
+
+    fn fill_unserved<A: Family>(&mut self, dp: &MemoryDataplane<A>) -> Result<()> {
+        let mut map: LpmTrie<_, Wire<A>, u32> = self.map(A::UNSERVED)?.try_into()?;
+        let old: Vec<Key<Wire<A>>> = map.keys().collect::<Result<_, _>>()?;
+        for key in &old {
+            map.remove(key)?;
+        }
+        for address in &dp.unserved {
+            let key = Key::new(A::OCTETS as u32 * 8, Wire(*address));
+            map.insert(&key, 1, 0)?;
+        }
+        Ok(())
     }
 
     /// Makes the pods of this node of one family these.
