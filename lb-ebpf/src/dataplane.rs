@@ -125,13 +125,7 @@ impl<A: FamilyMaps> Dataplane for Kernel<A> {
 
     #[inline(always)]
     fn backend(&self, id: u32) -> Option<Backend<A>> {
-        let row = A::backends().get_ptr(&id)?;
-        let mut backend = MaybeUninit::uninit();
-        // SAFETY: as for frontends; the copy is whole.
-        unsafe {
-            copy_row(row, backend.as_mut_ptr());
-            Some(backend.assume_init())
-        }
+        maps::backend(id)
     }
 
     #[inline(always)]

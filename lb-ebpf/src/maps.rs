@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::affinity::{Affinity, AffinityKey};
-use lb_common::backend::Backend;
+use lb_common::backend::{self, Backend};
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::entries::{self, Change, Lru};
@@ -23,14 +23,14 @@ use lb_common::service_cidr::ServiceCidrs;
 use lb_common::token_bucket::{ECHO_REPLIES, TokenBucket};
 use lb_common::{reply_filter, vip_filter};
 
-use crate::verifier;
+use crate::{order, verifier};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Memory for what is there, not for what could be: the agent alone writes these, and rarely.
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
 const MAX_FRONTENDS: usize = limit::FRONTENDS as usize;
-const MAX_BACKENDS: usize = limit::BACKENDS as usize;
+const BACKEND_ELEMENTS: usize = backend::elements(limit::BACKENDS) as usize;
 const MAX_CONNTRACK: usize = limit::CONNTRACK as usize;
 const MAX_TRANSIENT: usize = limit::TRANSIENT as usize;
 const MAX_FLOW_BUCKETS: usize = flows::buckets(limit::FLOWS) as usize;
@@ -48,7 +48,7 @@ const REASONS: usize = reason::COUNT as usize;
 const COUNTS: usize = entries::COUNT as usize;
 
 pub(crate) type Frontends<A> = HashMap<FrontendKey<A>, Frontend, MAX_FRONTENDS, NO_PREALLOC>;
-pub(crate) type Backends<A> = HashMap<u32, Backend<A>, MAX_BACKENDS, NO_PREALLOC>;
+pub(crate) type Backends<A> = Array<Backend<A>, BACKEND_ELEMENTS, MMAPABLE>;
 pub(crate) type Conntrack<A> = LruHashMap<ConntrackKey<A>, Flow<A>, MAX_CONNTRACK>;
 /// Where most flows are.
 pub(crate) type Flows<A> = Array<Bucket<A>, MAX_FLOW_BUCKETS, MMAPABLE>;
@@ -68,9 +68,9 @@ static FRONTENDS_V4: Frontends<[u8; 4]> = HashMap::new();
 #[btf_map(name = "frontends_v6")]
 static FRONTENDS_V6: Frontends<[u8; 16]> = HashMap::new();
 #[btf_map(name = "backends_v4")]
-static BACKENDS_V4: Backends<[u8; 4]> = HashMap::new();
+static BACKENDS_V4: Backends<[u8; 4]> = Array::new();
 #[btf_map(name = "backends_v6")]
-static BACKENDS_V6: Backends<[u8; 16]> = HashMap::new();
+static BACKENDS_V6: Backends<[u8; 16]> = Array::new();
 #[btf_map(name = "conntrack_v4")]
 static CONNTRACK_V4: Conntrack<[u8; 4]> = LruHashMap::new();
 #[btf_map(name = "conntrack_v6")]
@@ -279,6 +279,18 @@ pub(crate) fn slot(index: u32) -> Option<u32> {
         unsafe { core::ptr::read_volatile(ids.cast::<u32>().add(1)) }
     };
     Some(id)
+}
+
+/// The backend of an id.
+#[inline(always)]
+pub(crate) fn backend<A: FamilyMaps>(id: u32) -> Option<Backend<A>> {
+    let words = A::backends().get_ptr(id)?.cast::<u32>();
+    // SAFETY: the pointer is to an element of the array's memory, which lives as long as the program and has a row's words;
+    // user space stores whole, aligned words there, and a volatile load reads one.
+    let load = |words: *const u32, index| unsafe { core::ptr::read_volatile(words.add(index)) };
+    let state = load(words, Backend::<A>::STATE_WORD);
+    let words = order::after(words, state);
+    Backend::read(state, |index| load(words, index))
 }
 
 /// Whether a bit of the VIP filter is set.

@@ -77,8 +77,7 @@ impl<A: FamilyMaps + Mapped> Sockets for Host<A> {
 
     #[inline(always)]
     fn backend(&self, id: u32) -> Option<Backend<A>> {
-        // SAFETY: as for frontends.
-        unsafe { A::backends().get(&id).copied() }
+        maps::backend(id)
     }
 
     #[inline(always)]

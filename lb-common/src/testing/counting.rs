@@ -17,9 +17,9 @@ use crate::pipeline::{self, Dataplane, Room, Verdict, express};
 /// How often a packet asked for what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Operations {
-    /// Loads from arrays: the filters, the Service CIDRs, slots.
+    /// Loads from arrays: the filters, the Service CIDRs, slots, backends.
     pub loads: u32,
-    /// Lookups of frontends, of backends, of clients' backends, of fragments and of addresses that are not served.
+    /// Lookups of frontends, of clients' backends, of fragments and of addresses that are not served.
     pub lookups: u32,
     /// Flows that were looked for.
     pub finds: u32,
@@ -124,7 +124,7 @@ impl<A: Parse + Hash> Dataplane for Counting<'_, A> {
     }
 
     fn backend(&self, id: u32) -> Option<Backend<A>> {
-        self.count(|operations| operations.lookups += 1);
+        self.count(|operations| operations.loads += 1);
         self.dp.backend(id)
     }
 

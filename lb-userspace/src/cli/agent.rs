@@ -88,7 +88,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", env = "LB_MAX_FRONTENDS", default_value_t = limit::FRONTENDS)]
     max_frontends: u32,
 
-    /// Room for backends of one family: one for each endpoint and port of a Service.
+    /// Room for backends of one family: one for each endpoint and port of a Service, and for ten seconds more for each that went.
     #[arg(long, value_name = "N", env = "LB_MAX_BACKENDS", default_value_t = limit::BACKENDS)]
     max_backends: u32,
 

@@ -28,7 +28,12 @@ impl Default for Ids {
 }
 
 impl Ids {
-    /// A free id.
+    /// Number of ids that are not free, resting ones among them.
+    pub fn used(&self) -> u32 {
+        self.taken.len() as u32
+    }
+
+    /// A free id. None is greater than the number that are used then, unless one was reserved that is.
     pub fn take(&mut self) -> u32 {
         let id = self.free.pop_first().unwrap_or_else(|| {
             while self.taken.contains(&self.next) {
@@ -57,6 +62,11 @@ impl Ids {
     /// Frees an id, but not before `until`. Calls come in the order of `until`.
     pub fn rest(&mut self, id: u32, until: Instant) {
         self.resting.push(id, until);
+    }
+
+    /// When the next id wakes.
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.resting.next_wake()
     }
 
     /// Frees the ids that have rested long enough; whether there were any.

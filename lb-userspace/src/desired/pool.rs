@@ -22,7 +22,7 @@ pub const GRACE: Duration = Duration::from_secs(10);
 pub enum Item {
     /// A service id, with room for its name.
     Service(u32),
-    /// A backend id, with room for its row.
+    /// A backend id, which is where its row is.
     Backend(BackendKey),
     /// A range of slots.
     Slots(Range<u32>),
@@ -34,8 +34,8 @@ pub struct Pool {
     limits: Limits,
     service_ids: Ids,
     services_used: u32,
-    backend_ids: Ids,
-    backends_used: [u32; 2],
+    /// By family.
+    backend_ids: [Ids; 2],
     slots: Ranges,
     next_epoch: u32,
     retired: Vec<(u32, Item)>,
@@ -48,8 +48,7 @@ impl Pool {
             limits,
             service_ids: Ids::default(),
             services_used: 0,
-            backend_ids: Ids::default(),
-            backends_used: [0; 2],
+            backend_ids: Default::default(),
             slots: Ranges::new(limits.slots),
             next_epoch: last_epoch.wrapping_add(1),
             retired: Vec::new(),
@@ -70,10 +69,9 @@ impl Pool {
 
     /// Takes a backend id, with an epoch that no backend has had.
     pub fn take_backend(&mut self, family: Family) -> Result<(u32, u32), Exhausted> {
-        let used = &mut self.backends_used[family as usize];
-        check(Resource::Backends, 1, *used, self.limits.backends)?;
-        *used += 1;
-        Ok((self.backend_ids.take(), self.take_epoch()))
+        let ids = &mut self.backend_ids[family as usize];
+        check(Resource::Backends, 1, ids.used(), self.limits.backends)?;
+        Ok((ids.take(), self.take_epoch()))
     }
 
     /// Takes an epoch that no backend has had.
@@ -106,8 +104,7 @@ impl Pool {
 
     /// Takes a backend id that a map holds; false if it can't be, because it is 0 or taken.
     pub fn reserve_backend(&mut self, key: BackendKey) -> bool {
-        self.backends_used[key.family as usize] += 1;
-        self.backend_ids.reserve(key.id)
+        self.backend_ids[key.family as usize].reserve(key.id)
     }
 
     /// Takes what is free of a range of slots that a map holds.
@@ -120,7 +117,7 @@ impl Pool {
         self.free_room(&item);
         match item {
             Item::Service(id) => self.service_ids.give_back(id),
-            Item::Backend(key) => self.backend_ids.give_back(key.id),
+            Item::Backend(key) => self.backend_ids[key.family as usize].give_back(key.id),
             Item::Slots(range) => self.slots.give_back(range),
         }
     }
@@ -143,11 +140,11 @@ impl Pool {
         }
         let room = released
             .iter()
-            .any(|(_, item)| !matches!(item, Item::Slots(_)));
+            .any(|(_, item)| matches!(item, Item::Service(_)));
         for (_, item) in released {
             match item {
                 Item::Service(id) => self.service_ids.rest(id, until),
-                Item::Backend(key) => self.backend_ids.rest(key.id, until),
+                Item::Backend(key) => self.backend_ids[key.family as usize].rest(key.id, until),
                 Item::Slots(range) => self.slots.rest(range, until),
             }
         }
@@ -156,20 +153,22 @@ impl Pool {
 
     /// Frees what has rested for the grace period; whether there was anything.
     pub fn wake(&mut self, now: Instant) -> bool {
-        let ids = self.service_ids.wake(now) | self.backend_ids.wake(now);
+        let [v4, v6] = &mut self.backend_ids;
+        let ids = self.service_ids.wake(now) | v4.wake(now) | v6.wake(now);
         self.slots.wake(now) | ids
     }
 
-    /// When slots become free again.
+    /// When slots or backend ids become free again.
     pub fn next_wake(&self) -> Option<Instant> {
-        self.slots.next_wake()
+        let ids = self.backend_ids.iter().filter_map(Ids::next_wake);
+        ids.chain(self.slots.next_wake()).min()
     }
 
     fn free_room(&mut self, item: &Item) {
         match item {
             Item::Service(_) => self.services_used -= 1,
-            Item::Backend(key) => self.backends_used[key.family as usize] -= 1,
-            Item::Slots(_) => {}
+            // What rests has the place of its row.
+            Item::Backend(_) | Item::Slots(_) => {}
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The maps in the kernel, opened by their pins. It makes and pins none.
 //!
-//! Rows of hash maps that are written one after another go to the kernel in one system call. The arrays `slots` and
-//! `vip_filter` are mapped into memory, so that a table of a thousand slots costs a thousand stores.
+//! Rows of hash maps that are written one after another go to the kernel in one system call. The arrays `backends_v4`,
+//! `backends_v6`, `slots` and `vip_filter` are mapped into memory, so that a table of a thousand slots costs a thousand stores.
 
+mod backends;
 mod batch;
 mod cidrs;
 mod config;
@@ -17,14 +18,12 @@ mod trie;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::mem::discriminant;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray};
 use lb_common::affinity::{Affinity, AffinityKey, SocketAffinityKey};
-use lb_common::backend::Backend;
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
@@ -37,6 +36,7 @@ use lb_common::{entries, reason, vip_filter};
 use crate::maps::row::{V4, V6};
 use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
 use crate::model::{Cidr, Family};
+use backends::Backends;
 use cidrs::Cidrs;
 use config::ConfigElement;
 pub use flow_array::{FlowArray, Put};
@@ -46,18 +46,18 @@ pub use open::Access;
 use open::Pins;
 pub use remote_pods::{RemotePodMaps, Ways};
 use table::Table;
-
 use trie::Trie;
 
 /// Bits of a prefix that is an address alone.
 const WHOLE_V4: u32 = 32;
 const WHOLE_V6: u32 = 128;
+
 /// The pinned maps of one data plane.
 pub struct BpfMaps {
     frontends_v4: Table<FrontendKey<V4>, Frontend>,
     frontends_v6: Table<FrontendKey<V6>, Frontend>,
-    backends_v4: Table<u32, Backend<V4>>,
-    backends_v6: Table<u32, Backend<V6>>,
+    backends_v4: Backends<V4>,
+    backends_v6: Backends<V6>,
     flows_v4: FlowArray<V4>,
     flows_v6: FlowArray<V6>,
     conntrack_v4: Table<ConntrackKey<V4>, Flow<V4>>,
@@ -90,8 +90,8 @@ impl BpfMaps {
         let maps = Self {
             frontends_v4: pins.table(name::FRONTENDS_V4)?,
             frontends_v6: pins.table(name::FRONTENDS_V6)?,
-            backends_v4: pins.table(name::BACKENDS_V4)?,
-            backends_v6: pins.table(name::BACKENDS_V6)?,
+            backends_v4: Backends::open(&pins, name::BACKENDS_V4)?,
+            backends_v6: Backends::open(&pins, name::BACKENDS_V6)?,
             flows_v4: FlowArray::open(&pins, name::FLOWS_V4)?,
             flows_v6: FlowArray::open(&pins, name::FLOWS_V6)?,
             conntrack_v4: pins.table(name::CONNTRACK_V4)?,
@@ -128,20 +128,6 @@ impl BpfMaps {
     fn put_run(&mut self, run: &[Op]) -> Vec<Result<(), MapError>> {
         let text = |index: usize| key_text(&run[index])();
         match &run[0] {
-            Op::PutBackend(_, BackendRow::V4(_)) => {
-                let (ids, rows) = columns(run, |op| match op {
-                    Op::PutBackend(id, BackendRow::V4(row)) => Some((*id, *row)),
-                    _ => None,
-                });
-                self.backends_v4.put_all(&ids, &rows, &text)
-            }
-            Op::PutBackend(_, BackendRow::V6(_)) => {
-                let (ids, rows) = columns(run, |op| match op {
-                    Op::PutBackend(id, BackendRow::V6(row)) => Some((*id, *row)),
-                    _ => None,
-                });
-                self.backends_v6.put_all(&ids, &rows, &text)
-            }
             Op::PutFrontend(FrontendAt::V4(_), _) => {
                 let (keys, rows) = columns(run, |op| match op {
                     Op::PutFrontend(FrontendAt::V4(key), row) => Some((*key, *row)),
@@ -177,11 +163,11 @@ impl BpfMaps {
             Op::PutFrontend(FrontendAt::V6(key), row) => {
                 self.frontends_v6.put(key, row, &key_text(op))
             }
-            Op::PutBackend(id, BackendRow::V4(row)) => self.backends_v4.put(id, row, &key_text(op)),
-            Op::PutBackend(id, BackendRow::V6(row)) => self.backends_v6.put(id, row, &key_text(op)),
+            Op::PutBackend(id, BackendRow::V4(row)) => self.backends_v4.put(*id, row),
+            Op::PutBackend(id, BackendRow::V6(row)) => self.backends_v6.put(*id, row),
             Op::DeleteBackend(key) => match key.family {
-                Family::V4 => self.backends_v4.delete(&key.id, &key_text(op)),
-                Family::V6 => self.backends_v6.delete(&key.id, &key_text(op)),
+                Family::V4 => self.backends_v4.remove(key.id),
+                Family::V6 => self.backends_v6.remove(key.id),
             },
             Op::PutService(id, row) => self.services.put(id, row, &key_text(op)),
             Op::DeleteService(id) => self.services.delete(id, &key_text(op)),
@@ -227,12 +213,11 @@ impl Maps for BpfMaps {
     }
 
     fn backends(&self) -> Result<Vec<(u32, BackendRow)>, MapError> {
-        let mut rows = Vec::new();
-        self.backends_v4
-            .each(&mut |id, row| rows.push((id, BackendRow::V4(row))))?;
-        self.backends_v6
-            .each(&mut |id, row| rows.push((id, BackendRow::V6(row))))?;
-        Ok(rows)
+        let v4 = self.backends_v4.rows()?.into_iter();
+        let v6 = self.backends_v6.rows()?.into_iter();
+        let v4 = v4.map(|(id, row)| (id, BackendRow::V4(row)));
+        let v6 = v6.map(|(id, row)| (id, BackendRow::V6(row)));
+        Ok(v4.chain(v6).collect())
     }
 
     fn services(&self) -> Result<Vec<(u32, ServiceName)>, MapError> {
@@ -330,10 +315,7 @@ impl Maps for BpfMaps {
                 .frontends_v4
                 .max_entries()
                 .min(self.frontends_v6.max_entries()),
-            backends: self
-                .backends_v4
-                .max_entries()
-                .min(self.backends_v6.max_entries()),
+            backends: self.backends_v4.max().min(self.backends_v6.max()),
             slots: self.slots.elements() * SLOTS_PER_ELEMENT,
             services: self.services.max_entries(),
             flows: self.flows_v4.room().min(self.flows_v6.room()),
@@ -383,9 +365,6 @@ fn sums(
 /// Whether two operations put rows into the same map.
 fn put_into_one_map(one: &Op, other: &Op) -> bool {
     match (one, other) {
-        (Op::PutBackend(_, one), Op::PutBackend(_, other)) => {
-            discriminant(one) == discriminant(other)
-        }
         (Op::PutFrontend(one, _), Op::PutFrontend(other, _)) => one.family() == other.family(),
         (Op::PutService(..), Op::PutService(..)) => true,
         _ => false,
@@ -407,8 +386,6 @@ fn columns<K, V>(run: &[Op], row: impl Fn(&Op) -> Option<(K, V)>) -> (Vec<K>, Ve
 fn key_text(op: &Op) -> impl Fn() -> String + '_ {
     move || match op {
         Op::DeleteFrontend(at) | Op::PutFrontend(at, _) => format!("frontend {at}"),
-        Op::PutBackend(id, row) => format!("backend {id} ({})", row.socket()),
-        Op::DeleteBackend(key) => format!("backend {}", key.id),
         Op::PutService(id, row) => format!("service {id} ({}/{})", row.namespace(), row.name()),
         Op::DeleteService(id) => format!("service {id}"),
         Op::PutUnserved(address) | Op::DeleteUnserved(address) => format!("address {address}"),

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use lb_common::affinity::Affinity;
+use lb_common::backend;
 use lb_common::config::Config;
 use lb_common::frontend::Frontend;
 use lb_common::layout::{limit, name};
@@ -116,17 +117,18 @@ impl Memory {
             }
             Op::PutBackend(id, row) => {
                 let key = row.key(*id);
-                let map = match key.family {
-                    Family::V4 => name::BACKENDS_V4,
-                    Family::V6 => name::BACKENDS_V6,
-                };
-                put(
-                    map,
-                    &mut self.backends[key.family as usize],
-                    *id,
-                    *row,
-                    self.limits.backends,
-                )?;
+                if *id > self.limits.backends {
+                    let map = match key.family {
+                        Family::V4 => name::BACKENDS_V4,
+                        Family::V6 => name::BACKENDS_V6,
+                    };
+                    return Err(MapError::OutOfBounds {
+                        map,
+                        index: u64::from(*id),
+                        len: backend::elements(self.limits.backends),
+                    });
+                }
+                self.backends[key.family as usize].insert(*id, *row);
             }
             Op::WriteSlots { offset, ids } => {
                 let range = *offset..offset.saturating_add(ids.len() as u32);

@@ -5,7 +5,7 @@ mod limits;
 mod shape;
 
 use lb_common::affinity::{Affinity, AffinityKey, SocketAffinityKey};
-use lb_common::backend::Backend;
+use lb_common::backend::{self, Backend};
 use lb_common::config::Config;
 use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::flows::{Bucket, buckets as buckets_for};
@@ -108,18 +108,8 @@ pub fn all(limits: &Limits) -> [MapSpec; 33] {
                 limits.slots.div_ceil(SLOTS_PER_ELEMENT),
             )
         },
-        hash(
-            name::BACKENDS_V4,
-            id,
-            size::<Backend<V4>>(),
-            limits.backends,
-        ),
-        hash(
-            name::BACKENDS_V6,
-            id,
-            size::<Backend<V6>>(),
-            limits.backends,
-        ),
+        backends::<V4>(name::BACKENDS_V4, limits.backends),
+        backends::<V6>(name::BACKENDS_V6, limits.backends),
         buckets::<V4>(name::FLOWS_V4, limits.flows),
         buckets::<V6>(name::FLOWS_V6, limits.flows),
         flows::<V4>(name::CONNTRACK_V4, limits.conntrack),
@@ -228,6 +218,14 @@ fn lru(name: &'static str, key_size: u32, value_size: u32, max_entries: u32) -> 
         kind: MapKind::LruHash,
         flags: 0,
         ..hash(name, key_size, value_size, max_entries)
+    }
+}
+
+fn backends<A>(name: &'static str, backends: u32) -> MapSpec {
+    MapSpec {
+        flags: MMAPABLE,
+        fixed_entries: false,
+        ..array(name, size::<Backend<A>>(), backend::elements(backends))
     }
 }
 
@@ -349,13 +347,21 @@ mod tests {
     }
 
     #[test]
+    fn there_is_an_element_for_each_backend_id_of_few_octets() {
+        let specs = all(&Limits::default());
+        for (map, budget) in [(name::BACKENDS_V4, 16), (name::BACKENDS_V6, 32)] {
+            let spec = specs.iter().find(|spec| spec.name == map).unwrap();
+            assert_eq!(spec.value_size.next_multiple_of(8), budget, "{map}");
+            assert_eq!(spec.max_entries, limit::BACKENDS + 1, "{map}");
+        }
+    }
+
+    #[test]
     fn no_row_takes_more_octets_than_its_budget() {
         let specs = all(&Limits::default());
         for (map, budget) in [
             (name::FRONTENDS_V4, 96),
             (name::FRONTENDS_V6, 112),
-            (name::BACKENDS_V4, 72),
-            (name::BACKENDS_V6, 88),
             (name::SERVICES, 208),
             (name::AFFINITY_V4, 72),
             (name::AFFINITY_V6, 88),

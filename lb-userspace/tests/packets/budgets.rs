@@ -57,10 +57,10 @@ fn the_verifier_walks_no_further_than_the_budgets_of_sockets() -> Result<()> {
             verify(hook.program(), || program.load())?;
             let budget = match hook {
                 // Both families, as a socket of IPv6 may speak IPv4.
-                Hook::Connect6 => 9_000,
+                Hook::Connect6 => 9_500,
                 Hook::Connect4 => 3_000,
                 // And whether it is the socket's first datagram, where a client stays with its backend.
-                Hook::Sendmsg6 => 14_000,
+                Hook::Sendmsg6 => 15_500,
                 Hook::Sendmsg4 => 5_000,
                 _ => 200,
             };

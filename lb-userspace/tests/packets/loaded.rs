@@ -1,6 +1,6 @@
 //! The object in the kernel, with maps of its own that are filled from a data plane in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::os::fd::AsFd;
 
@@ -81,6 +81,8 @@ pub struct Loaded {
     counted: Vec<u64>,
     ticks_per_second: u32,
     has_flow_table: bool,
+    /// Of the backends that were last written, by map.
+    backend_ids: BTreeMap<&'static str, BTreeSet<u32>>,
 }
 
 /// Flows of one family that the table in front has room for.
@@ -165,6 +167,7 @@ impl Loaded {
             counted: vec![0; Reason::ALL.len()],
             ticks_per_second,
             has_flow_table: flow_buckets != 0,
+            backend_ids: BTreeMap::new(),
         };
         loaded.newly_counted()?;
         Ok(loaded)
@@ -198,7 +201,7 @@ impl Loaded {
         let mut cidrs: Array<_, Wire<ServiceCidrs<A>>> = self.map(A::SERVICE_CIDR)?.try_into()?;
         cidrs.set(0, Wire(dp.service_cidrs), 0)?;
         self.fill_unserved(dp)?;
-        replace::<u32, Backend<A>>(self.map(A::BACKENDS)?, &dp.backends)?;
+        self.fill_backends(dp)?;
         replace::<FrontendKey<A>, Frontend>(self.map(A::FRONTENDS)?, &dp.frontends)
     }
 
@@ -212,6 +215,20 @@ impl Loaded {
             let key = Key::new(A::OCTETS as u32 * 8, Wire(*address));
             map.insert(&key, 1, 0)?;
         }
+        Ok(())
+    }
+
+    fn fill_backends<A: Family>(&mut self, dp: &MemoryDataplane<A>) -> Result<()> {
+        let old = self.backend_ids.remove(A::BACKENDS).unwrap_or_default();
+        let mut map: Array<_, Wire<Backend<A>>> = self.map(A::BACKENDS)?.try_into()?;
+        for id in old.iter().filter(|id| !dp.backends.contains_key(id)) {
+            map.set(*id, Wire(Backend::none()), 0)?;
+        }
+        for (id, row) in &dp.backends {
+            map.set(*id, Wire(*row), 0)?;
+        }
+        let ids = dp.backends.keys().copied().collect();
+        self.backend_ids.insert(A::BACKENDS, ids);
         Ok(())
     }
 

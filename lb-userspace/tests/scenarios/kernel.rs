@@ -34,16 +34,17 @@ fn a_pin_of_another_shape_is_refused_with_both_shapes() {
     let error = with_private_bpffs(|dir| {
         create_all(dir, &SMALL).unwrap();
         std::fs::remove_file(dir.join(name::BACKENDS_V6)).unwrap();
-        let mut old = spec::all(&SMALL)[4];
+        let specs = spec::all(&SMALL);
+        let mut old = *specs.iter().find(|s| s.name == name::BACKENDS_V6).unwrap();
         old.value_size = 20;
         create(dir, &old).unwrap();
         BpfMaps::open(dir, Access::Write).err().unwrap().to_string()
     });
     assert_eq!(
         error,
-        "map backends_v6 pinned at /sys/fs/bpf/backends_v6 is hash of 4 entries, 4-byte keys, 20-byte values, flags \
-         0x1, and this version needs hash of 65536 entries, 4-byte keys, 28-byte values, flags 0x1; remove the pin or run \
-         the version that made it"
+        "map backends_v6 pinned at /sys/fs/bpf/backends_v6 is array of 5 entries, 4-byte keys, 20-byte values, flags \
+         0x400, and this version needs array of 65537 entries, 4-byte keys, 28-byte values, flags 0x400; remove the pin or \
+         run the version that made it"
     );
 }
 

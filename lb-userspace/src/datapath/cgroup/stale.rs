@@ -130,12 +130,9 @@ impl StaleSockets {
 }
 
 /// The epoch of the backend that has an id.
-fn epoch<A: Mapped>(backends: &OwnedFd, id: u32) -> io::Result<Option<u32>>
-where
-    Backend<A>: bytemuck::AnyBitPattern,
-{
+fn epoch<A: Mapped>(backends: &OwnedFd, id: u32) -> io::Result<Option<u32>> {
     let row = RawMap::new(backends.as_fd())?.lookup(&id.to_ne_bytes())?;
-    let row = row.and_then(|bytes| bytemuck::try_pod_read_unaligned::<Backend<A>>(&bytes).ok());
+    let row = row.and_then(|bytes| Backend::<A>::from_octets(&bytes));
     Ok(row.map(|backend| backend.epoch()))
 }
 

@@ -1,4 +1,4 @@
-//! An array map in memory (`BPF_F_MMAPABLE`): elements of eight bytes, read and written without a system call.
+//! An array map in memory (`BPF_F_MMAPABLE`): elements of eight bytes or a multiple, read and written without a system call.
 
 use std::io;
 use std::ops::Range;
@@ -26,7 +26,7 @@ unsafe impl Send for Mapped {}
 unsafe impl Sync for Mapped {}
 
 impl Mapped {
-    /// Maps an array of `elements` eight-byte elements. The map may be closed afterwards.
+    /// Maps an array of `elements` times eight bytes. The map may be closed afterwards.
     pub fn new(
         name: &'static str,
         map: BorrowedFd<'_>,
@@ -75,7 +75,7 @@ impl Mapped {
         self.writable
     }
 
-    /// Number of eight-byte elements.
+    /// Number of elements of eight bytes.
     pub fn elements(&self) -> u32 {
         self.elements
     }
@@ -112,6 +112,24 @@ impl Mapped {
             self.u32_at(index).store(*value, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// The 32-bit words of a range, two to eight bytes, to be loaded from.
+    pub fn words(&self, range: Range<u32>) -> Result<&[AtomicU32], MapError> {
+        self.check(&range, 2)?;
+        // SAFETY: the range lies inside the mapping, which lives as long as self and is page-aligned, and an atomic number is
+        // laid out as the number; all accesses from this process are atomic.
+        Ok(unsafe {
+            let first = self.base.as_ptr().cast::<AtomicU32>();
+            std::slice::from_raw_parts(first.add(range.start as usize), range.len())
+        })
+    }
+
+    /// The same, to be stored to.
+    pub fn words_mut(&mut self, range: Range<u32>) -> Result<&[AtomicU32], MapError> {
+        self.check(&range, 2)?;
+        self.check_writable()?;
+        self.words(range)
     }
 
     /// Writes one 64-bit number.

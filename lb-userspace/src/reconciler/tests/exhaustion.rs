@@ -168,6 +168,40 @@ fn a_table_that_is_no_longer_is_written_in_place_when_there_is_no_room_beside_it
 }
 
 #[test]
+fn backend_ids_that_rest_are_waited_for() {
+    let mut world = Watched::new(Limits {
+        backends: 3,
+        ..TIGHT
+    });
+    apply(&mut world, with_endpoints("a", "10.96.0.1:80", 2));
+    world.reconcile();
+    world.apply(&service("a"), Vec::new());
+    apply(&mut world, with_endpoints("b", "10.96.0.2:80", 2));
+    assert_eq!(world.reconcile().problems.len(), 1);
+    let outcome = world.settle();
+    assert_eq!(outcome.problems, []);
+    let ids = world.reconciler.maps().backends().unwrap().into_iter();
+    let mut ids: Vec<u32> = ids.map(|(id, _)| id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2]);
+}
+
+#[test]
+fn each_family_has_all_the_backend_ids() {
+    let mut world = Watched::new(Limits {
+        backends: 2,
+        ..TIGHT
+    });
+    let frontends = ["10.96.0.1:80", "[fd96::1]:80"];
+    let endpoints = ["10.1.0.1:80", "10.1.0.2:80", "[fd01::1]:80", "[fd01::2]:80"];
+    apply(&mut world, port("a", &frontends, &endpoints));
+    assert_eq!(world.reconcile().problems, []);
+    let rows = world.reconciler.maps().backends().unwrap();
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|(id, _)| (1..=2).contains(id)));
+}
+
+#[test]
 fn slots_that_rest_are_waited_for() {
     let mut world = Watched::new(Limits { slots: 70, ..TIGHT });
     apply(&mut world, with_endpoints("a", "10.96.0.1:80", 2));

@@ -21,7 +21,7 @@ pub struct Watched {
     /// Whether a table may be written where it stands, which is only right when there is no room beside it.
     pub in_place: bool,
     replay: Memory,
-    freed_ids: HashMap<u32, Instant>,
+    freed_ids: HashMap<BackendKey, Instant>,
     freed_slots: Vec<(Range<u32>, Instant)>,
     seen: HashSet<(u32, u32)>,
 }
@@ -147,16 +147,18 @@ impl Watched {
     fn judge_reuse(&mut self, op: &Op) {
         match op {
             Op::DeleteBackend(key) => {
-                self.freed_ids.insert(key.id, self.now);
+                self.freed_ids.insert(*key, self.now);
             }
             Op::PutBackend(id, row) => {
-                let known = self
-                    .replay
-                    .backends()
-                    .unwrap()
-                    .iter()
-                    .any(|(known, _)| known == id);
-                if known {
+                let key = row.key(*id);
+                let rows = self.replay.backends().unwrap();
+                if let Some((_, known)) = rows.iter().find(|(id, row)| row.key(*id) == key) {
+                    // What is no one word is read while it is written.
+                    assert_eq!(
+                        (known.socket(), known.service_id()),
+                        (row.socket(), row.service_id()),
+                        "backend {id} becomes another"
+                    );
                     return;
                 }
                 assert!(
@@ -164,7 +166,7 @@ impl Watched {
                     "id {id} again with epoch {}",
                     row.epoch()
                 );
-                if let Some(freed) = self.freed_ids.get(id) {
+                if let Some(freed) = self.freed_ids.get(&key) {
                     assert!(*freed + GRACE <= self.now, "id {id} is used again too soon");
                 }
             }

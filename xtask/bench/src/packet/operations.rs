@@ -111,9 +111,9 @@ mod tests {
             "1 load, 1 flow sought",
             "1 load, 1 flow sought",
             "1 load, 1 flow sought",
-            "3 loads, 2 lookups, 2 flows sought, 1 flow written",
-            "3 loads, 2 lookups, 2 flows sought, 1 flow written",
-            "3 loads, 2 lookups, 2 flows sought, 1 flow written",
+            "4 loads, 1 lookup, 2 flows sought, 1 flow written",
+            "4 loads, 1 lookup, 2 flows sought, 1 flow written",
+            "4 loads, 1 lookup, 2 flows sought, 1 flow written",
         ];
         for vip in vips(0) {
             let cases = USUAL.iter().chain(ROOMY).chain(FULL);
