@@ -107,6 +107,8 @@ pub trait Words {
     /// # Safety
     /// As for [`Words::load`].
     unsafe fn swap(word: *mut u64, from: u64, to: u64) -> bool;
+    /// The element of an array by its number, which is at most `MOST`, one less than a power of two. Bound and use are one piece.
+    fn nth<const MOST: usize, T>(first: *mut T, number: usize) -> *mut T;
     /// The same number, of which a compiler knows nothing: it would make branches of arithmetic.
     fn opaque(value: u64) -> u64;
     /// `so_far`, and the bits by which two numbers differ; as opaque.

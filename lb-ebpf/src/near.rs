@@ -11,6 +11,7 @@ use lb_common::layout::limit;
 
 use crate::dataplane::{SECRET, TICKS_PER_SECOND};
 use crate::maps::{self, FamilyMaps};
+use crate::verifier;
 
 /// Buckets of each family's table, a power of two; 0 where flows are in the other tables only. The agent sets it.
 #[unsafe(no_mangle)]
@@ -55,6 +56,11 @@ impl Words for Shared {
             );
         }
         found == from
+    }
+
+    #[inline(always)]
+    fn nth<const MOST: usize, T>(first: *mut T, number: usize) -> *mut T {
+        verifier::nth::<MOST, T>(first, number)
     }
 
     #[inline(always)]

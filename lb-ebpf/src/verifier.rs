@@ -23,6 +23,26 @@ pub(crate) fn advance<const MAX: usize>(mut pointer: usize, offset: usize) -> us
     pointer
 }
 
+/// The element of an array by its number, which is at most MOST, one less than a power of two.
+#[inline(always)]
+pub(crate) fn nth<const MOST: usize, T>(mut first: *mut T, number: usize) -> *mut T {
+    const { assert!((MOST + 1).is_power_of_two()) }
+    // SAFETY: arithmetic on two registers.
+    unsafe {
+        asm!(
+            "{number} &= {most}",
+            "{number} *= {size}",
+            "{first} += {number}",
+            number = inout(reg) number => _,
+            first = inout(reg) first,
+            most = const MOST,
+            size = const size_of::<T>(),
+            options(pure, nomem, nostack),
+        );
+    }
+    first
+}
+
 /// `len`, where `1 <= len <= MAX`, and MAX is a power of two.
 #[inline(always)]
 pub(crate) fn within<const MAX: usize>(mut len: usize) -> usize {

@@ -30,32 +30,58 @@ pub struct Absent;
 /// How often a status is tried that other CPUs write at the same time.
 const TRIES: u32 = 4;
 
-#[inline(always)]
-pub(super) fn tag_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut u64 {
-    // SAFETY: an address; no caller's way is outside of the bucket.
-    unsafe { (&raw mut (*bucket).tags).cast::<u64>().add(way) }
-}
+/// The largest number of three bits. One past the last way is inside of the bucket as well, so no verifier asks for a closer bound.
+const MOST: usize = 7;
 
-#[inline(always)]
-fn way_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Way<A> {
-    // SAFETY: an address; no caller's way is outside of the bucket.
-    unsafe {
-        (&raw mut (*bucket).ways)
-            .cast::<Aligned<A>>()
-            .add(way)
-            .cast()
+const _: () = {
+    const fn is_within<A>(at: usize, size: usize) -> bool {
+        at + (MOST + 1) * size <= size_of::<Bucket<A>>()
     }
+    const fn are_within<A>() -> bool {
+        is_within::<A>(offset_of!(Bucket<A>, tags), size_of::<u64>())
+            && is_within::<A>(offset_of!(Bucket<A>, ways), size_of::<Aligned<A>>())
+            && is_within::<A>(offset_of!(Bucket<A>, rests), size_of::<Rest>())
+    }
+    assert!(WAYS <= MOST && are_within::<[u8; 4]>() && are_within::<[u8; 16]>());
+};
+
+#[inline(always)]
+fn tags<A>(bucket: *mut Bucket<A>) -> *mut u64 {
+    bucket.cast()
 }
 
 #[inline(always)]
-fn status_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut u64 {
-    way_at(bucket, way).cast()
+fn ways<A>(bucket: *mut Bucket<A>) -> *mut Aligned<A> {
+    bucket.wrapping_byte_add(offset_of!(Bucket<A>, ways)).cast()
 }
 
 #[inline(always)]
-fn rest_at<A>(bucket: *mut Bucket<A>, way: usize) -> *mut Rest {
-    // SAFETY: an address; no caller's way is outside of the bucket.
-    unsafe { (&raw mut (*bucket).rests).cast::<Rest>().add(way) }
+fn rests<A>(bucket: *mut Bucket<A>) -> *mut Rest {
+    bucket
+        .wrapping_byte_add(offset_of!(Bucket<A>, rests))
+        .cast()
+}
+
+/// The tag of a way, by a number that was found; as the next three.
+#[inline(always)]
+pub(super) fn tag_at<A, W: Words>(bucket: *mut Bucket<A>, way: usize) -> *mut u64 {
+    W::nth::<MOST, _>(tags(bucket), way)
+}
+
+#[inline(always)]
+fn way_at<A, W: Words>(bucket: *mut Bucket<A>, way: usize) -> *mut Way<A> {
+    W::nth::<MOST, _>(ways(bucket), way).cast()
+}
+
+/// The status is its way's first word.
+#[inline(always)]
+fn status_at<A, W: Words>(bucket: *mut Bucket<A>, way: usize) -> *mut u64 {
+    way_at::<A, W>(bucket, way).cast()
+}
+
+#[inline(always)]
+fn rest_at<A, W: Words>(bucket: *mut Bucket<A>, way: usize) -> *mut Rest {
+    W::nth::<MOST, _>(rests(bucket), way)
 }
 
 /// Lists of ways by their numbers, from 1, the first one in the lowest three bits; 0 is none.
@@ -101,7 +127,7 @@ unsafe fn scan<A: Address, W: Words>(bucket: *mut Bucket<A>, hash: u64) -> Scan 
     let mut number = WAYS as u64;
     while number > 0 {
         // SAFETY: the caller's bucket is valid, and so are its words.
-        let tag = unsafe { W::load(tag_at(bucket, number as usize - 1)) };
+        let tag = unsafe { W::load(tags(bucket).add(number as usize - 1)) };
         // What is shifted out is the generation; only of 0 is the number below negative.
         let difference = (tag ^ hash) >> Tag::GENERATION_BITS;
         let has = W::opaque(difference.wrapping_sub(1) >> 63);
@@ -136,11 +162,11 @@ pub unsafe fn find<A: Address, W: Words>(
             if way >= WAYS {
                 return false;
             }
-            let tag = Tag(W::load(tag_at(bucket, way)));
-            let row = way_at(bucket, way);
+            let tag = Tag(W::load(tag_at::<A, W>(bucket, way)));
+            let row = way_at::<A, W>(bucket, way);
             if tag.has(hash) && is_found_by::<A, W>(row, key) {
                 copy::<A, W>(bucket, way, into);
-                return W::load(tag_at(bucket, way)) == tag.0;
+                return W::load(tag_at::<A, W>(bucket, way)) == tag.0;
             }
             number = scan.second();
             tries += 1;
@@ -171,7 +197,7 @@ pub unsafe fn find_ports<A: Address, W: Words>(
             if way >= WAYS {
                 return false;
             }
-            let row = way_at(bucket, way);
+            let row = way_at::<A, W>(bucket, way);
             if is_found_by::<A, W>(row, key) {
                 into.frontend_port = read(&raw const (*row).frontend_port);
                 into.client_port = read(&raw const (*row).client_port);
@@ -206,21 +232,21 @@ pub unsafe fn peek<A: Address, W: Words>(
                 Peeked::Unknown
             };
         }
-        let tag = Tag(W::load(tag_at(bucket, way)));
-        let row = way_at(bucket, way);
+        let tag = Tag(W::load(tag_at::<A, W>(bucket, way)));
+        let row = way_at::<A, W>(bucket, way);
         if !tag.has(hash) || !is_found_by::<A, W>(row, key) {
             return Peeked::Unsaid;
         }
         let other = 1 - side_of(key);
-        let status = Status(W::load(status_at(bucket, way)));
+        let status = Status(W::load(status_at::<A, W>(bucket, way)));
         into.state = status.state().bits();
         into.last_seen = status.last_seen();
         copy_address(
-            (&raw const (*row).frontend).add(other),
+            nth_of::<W, _>(&raw const (*row).frontend, other),
             &raw mut into.address,
         );
-        into.port = read((&raw const (*row).frontend_port).add(other));
-        if W::load(tag_at(bucket, way)) == tag.0 {
+        into.port = read(nth_of::<W, _>(&raw const (*row).frontend_port, other));
+        if W::load(tag_at::<A, W>(bucket, way)) == tag.0 {
             Peeked::Known
         } else {
             Peeked::Unsaid
@@ -245,7 +271,7 @@ unsafe fn way_of<A: Address, W: Words>(
             if way >= WAYS {
                 return (WAYS, scan);
             }
-            if is_of::<A, W>(way_at(bucket, way), flow) {
+            if is_of::<A, W>(way_at::<A, W>(bucket, way), flow) {
                 return (way, scan);
             }
             number = scan.second();
@@ -289,11 +315,11 @@ pub unsafe fn insert<A: Address, W: Words>(
                 return Err(NoRoom);
             }
         }
-        let at = tag_at(bucket, way);
+        let at = tag_at::<A, W>(bucket, way);
         let before = Tag(W::load(at));
         if displaces != 0 {
             // Another CPU may have put another flow there meanwhile.
-            let status = Status(W::load(status_at(bucket, way)));
+            let status = Status(W::load(status_at::<A, W>(bucket, way)));
             let spare = status.spare::<W>(flow.last_seen(), ticks_per_second);
             if status.generation() != before.generation() || spare == 0 {
                 return Err(NoRoom);
@@ -306,7 +332,7 @@ pub unsafe fn insert<A: Address, W: Words>(
         if before.is_busy() || !W::swap(at, before.0, tag.0 | Tag::BUSY) {
             return Err(NoRoom);
         }
-        write(bucket, way, flow, tag.generation());
+        write::<A, W>(bucket, way, flow, tag.generation());
         W::store(at, tag.0);
         Ok(stored)
     }
@@ -323,7 +349,7 @@ unsafe fn spared<A: Address, W: Words>(
     let mut way = 0;
     while way < WAYS {
         // SAFETY: the caller's bucket is valid; the status is its way's first word.
-        let status = Status(unsafe { W::load(status_at(bucket, way)) });
+        let status = Status(unsafe { W::load(ways(bucket).add(way).cast()) });
         let spare = status.spare::<W>(now, ticks_per_second);
         let number = (way as u64 + 1) & is_zero::<W>(spare).wrapping_sub(1);
         let candidate = W::opaque(spare << 3 | number);
@@ -356,8 +382,8 @@ pub unsafe fn update<A: Address, W: Words>(
         if way >= WAYS {
             return Err(Absent);
         }
-        let tag = Tag(W::load(tag_at(bucket, way)));
-        let word = status_at(bucket, way);
+        let tag = Tag(W::load(tag_at::<A, W>(bucket, way)));
+        let word = status_at::<A, W>(bucket, way);
         let mut tries = 0;
         while tries < TRIES {
             let status = Status(W::load(word));
@@ -387,10 +413,10 @@ pub unsafe fn remove<A: Address, W: Words>(bucket: *mut Bucket<A>, hash: u64, fl
         if way >= WAYS {
             return;
         }
-        let at = tag_at(bucket, way);
+        let at = tag_at::<A, W>(bucket, way);
         let tag = Tag(W::load(at));
         // Where the way has another flow by now, this one is gone.
-        if tag.has(hash) && is_of::<A, W>(way_at(bucket, way), flow) {
+        if tag.has(hash) && is_of::<A, W>(way_at::<A, W>(bucket, way), flow) {
             W::swap(at, tag.0, tag.next(0).0);
         }
     }
@@ -487,14 +513,20 @@ fn side_of<A: Address>(key: &ConntrackKey<A>) -> usize {
     usize::from(unsafe { read(&raw const key.direction) } & 1)
 }
 
+/// The frontend's or the backend's, by their [side](side_of).
+#[inline(always)]
+fn nth_of<W: Words, T>(frontends: *const T, side: usize) -> *const T {
+    W::nth::<1, _>(frontends.cast_mut(), side)
+}
+
 /// Whether a packet belongs to the flow of a way.
 #[inline(always)]
 unsafe fn is_found_by<A: Address, W: Words>(row: *const Way<A>, key: &ConntrackKey<A>) -> bool {
     // SAFETY: by the caller.
     unsafe {
         let side = side_of(key);
-        let peer = (&raw const (*row).frontend).add(side);
-        let port = (&raw const (*row).frontend_port).add(side);
+        let peer = nth_of::<W, _>(&raw const (*row).frontend, side);
+        let port = nth_of::<W, _>(&raw const (*row).frontend_port, side);
         let mut so_far =
             apart::<W, _>(0, &raw const (*row).client_port, &raw const key.client_port);
         so_far = apart::<W, _>(so_far, port, &raw const key.peer_port);
@@ -535,8 +567,8 @@ pub(super) unsafe fn copy<A: Address, W: Words>(
 ) {
     // SAFETY: by the caller.
     unsafe {
-        let (row, rest) = (way_at(bucket, way), rest_at(bucket, way));
-        let status = Status(W::load(status_at(bucket, way)));
+        let (row, rest) = (way_at::<A, W>(bucket, way), rest_at::<A, W>(bucket, way));
+        let status = Status(W::load(status_at::<A, W>(bucket, way)));
         into.state = status.state().bits();
         into.last_seen = status.last_seen();
         copy_address(&raw const (*row).client, &raw mut into.client);
@@ -557,11 +589,19 @@ pub(super) unsafe fn copy<A: Address, W: Words>(
 
 /// Writes a flow to a way that is claimed.
 #[inline(always)]
-unsafe fn write<A: Address>(bucket: *mut Bucket<A>, way: usize, flow: &Flow<A>, generation: u16) {
+unsafe fn write<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    way: usize,
+    flow: &Flow<A>,
+    generation: u16,
+) {
     // SAFETY: by the caller.
     unsafe {
-        let (row, rest) = (way_at(bucket, way), rest_at(bucket, way));
-        put(status_at(bucket, way), Status::new(flow, generation).0);
+        let (row, rest) = (way_at::<A, W>(bucket, way), rest_at::<A, W>(bucket, way));
+        put(
+            status_at::<A, W>(bucket, way),
+            Status::new(flow, generation).0,
+        );
         copy_address(&raw const flow.client, &raw mut (*row).client);
         copy_address(&raw const flow.frontend, &raw mut (*row).frontend);
         copy_address(&raw const flow.backend, &raw mut (*row).backend);

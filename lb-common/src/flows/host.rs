@@ -32,6 +32,11 @@ impl Words for Memory {
     }
 
     #[inline(always)]
+    fn nth<const MOST: usize, T>(first: *mut T, number: usize) -> *mut T {
+        first.wrapping_add(number & MOST)
+    }
+
+    #[inline(always)]
     fn opaque(value: u64) -> u64 {
         value
     }
@@ -52,7 +57,7 @@ pub unsafe fn each<A: Address>(bucket: *const Bucket<A>, mut visit: impl FnMut(&
         let mut flow = Flow::empty();
         // SAFETY: the caller's bucket is valid; nothing is written.
         unsafe {
-            let at = bucket::tag_at(bucket, way);
+            let at = bucket::tag_at::<A, Memory>(bucket, way);
             let tag = Tag(Memory::load(at));
             if tag.is_there() {
                 bucket::copy::<A, Memory>(bucket, way, &mut flow);

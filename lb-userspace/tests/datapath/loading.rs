@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use aya::EbpfLoader;
+use aya::programs::SchedClassifier;
+use lab::Sandbox;
 use lb_common::layout::name;
-use lb_userspace::datapath::{PinOutcome, Ticks};
+use lb_userspace::datapath::{LOG_LEVEL, PinOutcome, Ticks, object, verify};
 use lb_userspace::maps::Limits;
 
 use crate::support::{names, node};
@@ -29,6 +32,23 @@ fn programs_load_and_every_map_is_pinned() -> Result<()> {
         "{:?}",
         datapath.pins()
     );
+    Ok(())
+}
+
+/// A kernel without compare-and-swap has no table of flows. But its verifier is the strictest: what it follows, those of the kernels after
+/// it follow as well, of which few are at hand.
+#[test]
+fn the_verifier_follows_the_search_of_the_table_of_flows() -> Result<()> {
+    Sandbox::current()?;
+    // As it was compiled, with the table.
+    let mut object = EbpfLoader::new()
+        .verifier_log_level(LOG_LEVEL)
+        .load(object::for_kernel()?)?;
+    for name in ["from_workload", "to_workload"] {
+        let program = object.program_mut(name).context("no such program")?;
+        let program: &mut SchedClassifier = program.try_into()?;
+        verify(name, || program.load())?;
+    }
     Ok(())
 }
 

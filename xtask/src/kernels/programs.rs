@@ -46,6 +46,10 @@ const SELECTIONS: [Selection; 3] = [
             ("preflight::this_machine_can_run_the_agent", Nothing),
             ("loading::programs_load_and_every_map_is_pinned", Nothing),
             (
+                "loading::the_verifier_follows_the_search_of_the_table_of_flows",
+                Nothing,
+            ),
+            (
                 "pinning::flows_move_to_a_conntrack_map_of_another_size",
                 Nothing,
             ),
