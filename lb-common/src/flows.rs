@@ -17,6 +17,7 @@ mod bucket;
 mod host;
 mod status;
 mod tiered;
+mod way;
 
 use crate::addr::Address;
 use crate::conntrack::{ConntrackKey, Flow};

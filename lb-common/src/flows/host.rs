@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Bucket, Tag, WAYS, Words, bucket};
+use super::{Bucket, Tag, WAYS, Words, way};
 use crate::addr::Address;
 use crate::conntrack::Flow;
 
@@ -57,10 +57,10 @@ pub unsafe fn each<A: Address>(bucket: *const Bucket<A>, mut visit: impl FnMut(&
         let mut flow = Flow::empty();
         // SAFETY: the caller's bucket is valid; nothing is written.
         unsafe {
-            let at = bucket::tag_at::<A, Memory>(bucket, way);
+            let at = way::tag_at::<A, Memory>(bucket, way);
             let tag = Tag(Memory::load(at));
             if tag.is_there() {
-                bucket::copy::<A, Memory>(bucket, way, &mut flow);
+                way::copy::<A, Memory>(bucket, way, &mut flow);
                 if Memory::load(at) == tag.0 {
                     visit(&flow);
                 }
