@@ -86,6 +86,34 @@ unsafe fn scan<A: Address, W: Words>(bucket: *mut Bucket<A>, hash: u64) -> Scan 
     Scan { with_hash, empty }
 }
 
+/// The way that is the one, or [`WAYS`], and what was seen of the bucket. No more than two ways with the hash are asked.
+///
+/// # Safety
+/// The bucket is valid.
+#[inline(always)]
+unsafe fn seek<A: Address, W: Words>(
+    bucket: *mut Bucket<A>,
+    hash: u64,
+    mut is_it: impl FnMut(usize) -> bool,
+) -> (usize, Scan) {
+    // SAFETY: the caller's bucket is valid.
+    let scan = unsafe { scan::<A, W>(bucket, hash) };
+    let mut number = scan.first();
+    let mut tries = 0;
+    while tries < 2 {
+        let way = number.wrapping_sub(1) as usize;
+        if way >= WAYS {
+            break;
+        }
+        if is_it(way) {
+            return (way, scan);
+        }
+        number = scan.second();
+        tries += 1;
+    }
+    (WAYS, scan)
+}
+
 /// Copies the flow of a packet to `into`, and returns whether there is one. `hash` is the flow's whole hash. What `into` holds is
 /// meaningless where there is none.
 ///
@@ -99,27 +127,19 @@ pub unsafe fn find<A: Address, W: Words>(
     into: &mut Flow<A>,
 ) -> bool {
     let hash = Tag::hash(hash);
+    let mut tag = Tag(0);
     // SAFETY: the caller's bucket is valid.
     unsafe {
-        let scan = scan::<A, W>(bucket, hash);
-        let mut number = scan.first();
-        let mut tries = 0;
-        while tries < 2 {
-            let way = number.wrapping_sub(1) as usize;
-            if way >= WAYS {
-                return false;
-            }
-            let tag = Tag(W::load(tag_at::<A, W>(bucket, way)));
-            let row = way_at::<A, W>(bucket, way);
-            if tag.has(hash) && is_found_by::<A, W>(row, key) {
-                copy::<A, W>(bucket, way, into);
-                return W::load(tag_at::<A, W>(bucket, way)) == tag.0;
-            }
-            number = scan.second();
-            tries += 1;
+        let (way, _) = seek::<A, W>(bucket, hash, |way| {
+            tag = Tag(W::load(tag_at::<A, W>(bucket, way)));
+            tag.has(hash) && is_found_by::<A, W>(way_at::<A, W>(bucket, way), key)
+        });
+        if way >= WAYS {
+            return false;
         }
+        copy::<A, W>(bucket, way, into);
+        W::load(tag_at::<A, W>(bucket, way)) == tag.0
     }
-    false
 }
 
 /// Sets the frontend's and the client's own port of `into` to those of a packet's flow, and returns whether there is one.
@@ -133,28 +153,19 @@ pub unsafe fn find_ports<A: Address, W: Words>(
     key: &ConntrackKey<A>,
     into: &mut Flow<A>,
 ) -> bool {
-    let hash = Tag::hash(hash);
     // SAFETY: the caller's bucket is valid.
     unsafe {
-        let scan = scan::<A, W>(bucket, hash);
-        let mut number = scan.first();
-        let mut tries = 0;
-        while tries < 2 {
-            let way = number.wrapping_sub(1) as usize;
-            if way >= WAYS {
-                return false;
-            }
-            let row = way_at::<A, W>(bucket, way);
-            if is_found_by::<A, W>(row, key) {
-                into.frontend_port = read(&raw const (*row).frontend_port);
-                into.client_port = read(&raw const (*row).client_port);
-                return true;
-            }
-            number = scan.second();
-            tries += 1;
+        let (way, _) = seek::<A, W>(bucket, Tag::hash(hash), |way| {
+            is_found_by::<A, W>(way_at::<A, W>(bucket, way), key)
+        });
+        if way >= WAYS {
+            return false;
         }
+        let row = way_at::<A, W>(bucket, way);
+        into.frontend_port = read(&raw const (*row).frontend_port);
+        into.client_port = read(&raw const (*row).client_port);
+        true
     }
-    false
 }
 
 /// Copies what a packet's flow leads to, where that is the only one of the client's port in the bucket.
@@ -210,21 +221,9 @@ unsafe fn way_of<A: Address, W: Words>(
 ) -> (usize, Scan) {
     // SAFETY: the caller's bucket is valid.
     unsafe {
-        let scan = scan::<A, W>(bucket, hash);
-        let mut number = scan.first();
-        let mut tries = 0;
-        while tries < 2 {
-            let way = number.wrapping_sub(1) as usize;
-            if way >= WAYS {
-                return (WAYS, scan);
-            }
-            if is_of::<A, W>(way_at::<A, W>(bucket, way), flow) {
-                return (way, scan);
-            }
-            number = scan.second();
-            tries += 1;
-        }
-        (WAYS, scan)
+        seek::<A, W>(bucket, hash, |way| {
+            is_of::<A, W>(way_at::<A, W>(bucket, way), flow)
+        })
     }
 }
 
