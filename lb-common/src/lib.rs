@@ -14,6 +14,7 @@ pub mod config;
 pub mod conntrack;
 pub mod crc32c;
 pub mod entries;
+pub mod families;
 pub mod flows;
 pub mod fragments;
 pub mod frontend;

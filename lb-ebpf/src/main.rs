@@ -18,6 +18,8 @@ mod echo;
 #[cfg(target_arch = "bpf")]
 mod express;
 #[cfg(target_arch = "bpf")]
+mod families;
+#[cfg(target_arch = "bpf")]
 mod flows;
 #[cfg(target_arch = "bpf")]
 mod hold;

@@ -13,6 +13,7 @@ use crate::crc;
 use crate::dataplane::{Kernel, KernelAddresses};
 use crate::echo::Echo;
 use crate::express::{self, UNDECIDED};
+use crate::families;
 use crate::hold::Hold;
 use crate::maps::{FamilyMaps, count};
 use crate::redirect;
@@ -86,10 +87,18 @@ pub fn to_workload(ctx: TcContext) -> i32 {
     }
 }
 
-/// EtherType of the packet, or 0 for one that belongs to a VLAN inside the pod: its addresses are none of the cluster's.
+/// EtherType of the packet, or 0 for one that is not served: of another family, or of a VLAN inside the pod, whose addresses are none
+/// of the cluster's.
 #[inline(always)]
 pub(crate) fn ours(skb: Skb) -> u16 {
-    if skb.is_tagged() { 0 } else { skb.ethertype() }
+    if skb.is_tagged() {
+        return 0;
+    }
+    match skb.ethertype() {
+        IPV4 if families::serve::<[u8; 4]>() => IPV4,
+        IPV6 if families::serve::<[u8; 16]>() => IPV6,
+        _ => 0,
+    }
 }
 
 /// What a packet from a pod is by its addresses. Most packets have their headers in the accessible part.

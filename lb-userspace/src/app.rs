@@ -120,6 +120,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut attached = follower.status();
     let redirector = Redirector::new(redirect::Parts {
         mode: config.redirect,
+        families: config.limits.families,
         delivery: datapath.take_delivery(),
         pods: LocalPodMaps::open(&maps_folder, Access::Write).context("cannot open the maps")?,
         ways: RemotePodMaps::open(&maps_folder, Access::Write).context("cannot open the maps")?,
@@ -164,7 +165,9 @@ pub async fn run(config: Config) -> Result<()> {
     collect.reset();
 
     let mut stage = Stage {
-        index: Index::new(&config.node_name).with_service_cidrs(config.service_cidrs.clone()),
+        index: Index::new(&config.node_name)
+            .with_families(config.limits.families)
+            .with_service_cidrs(config.service_cidrs.clone()),
         reconciler,
         problems: Problems::new(events),
         report: Report::new(health, metrics, observed.clone()),

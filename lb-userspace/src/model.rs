@@ -2,6 +2,7 @@
 
 pub mod cidr;
 pub mod event;
+pub mod families;
 pub mod index;
 pub mod unread;
 
@@ -13,6 +14,7 @@ use lb_common::addr::Protocol;
 
 pub use cidr::{Cidr, CidrError};
 pub use event::SourceEvent;
+pub use families::Families;
 pub use index::Index;
 pub use unread::{Concern, Unread};
 

@@ -27,6 +27,7 @@ use crate::devices::{DeviceState, FollowerStatus, neighbourhood};
 use crate::ipsec;
 use crate::maps::MapError;
 use crate::maps::bpf::{LocalPodMaps, RemotePodMaps, Ways};
+use crate::model::{Families, Family};
 use crate::netfilter;
 use crate::netlink::{Groups, Notifications, Received, Socket, Told};
 
@@ -96,6 +97,8 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> Error {
 pub struct Parts {
     /// What the flag says.
     pub mode: Mode,
+    /// The families that are served.
+    pub families: Families,
     /// The switch, or why there is none.
     pub delivery: Result<Delivery, RedirectState>,
     /// The map of pods.
@@ -111,6 +114,7 @@ pub struct Parts {
 /// The task.
 pub struct Redirector {
     mode: Mode,
+    families: Families,
     delivery: Result<Delivery, RedirectState>,
     maps: LocalPodMaps,
     way_maps: RemotePodMaps,
@@ -183,6 +187,7 @@ impl Redirector {
         };
         Ok(Self {
             mode: parts.mode,
+            families: parts.families,
             delivery: parts.delivery,
             maps,
             way_maps,
@@ -326,7 +331,8 @@ impl Redirector {
     /// Writes the pods first, then turns it on.
     fn turn_on(&mut self) -> Result<(), Error> {
         let eligible = self.eligible();
-        let desired = local_pods(&self.known, &eligible);
+        let mut desired = local_pods(&self.known, &eligible);
+        desired.retain(|address, _| self.families.has(Family::of(address)));
         if desired != self.written {
             debug!(pods = desired.len(), "pods of this node changed");
             let result = self.maps.change(&self.written, &desired);
@@ -355,7 +361,8 @@ impl Redirector {
     /// Writes the ways to pods of other nodes, and returns the uplinks that they lead out of.
     fn write_ways(&mut self) -> Result<BTreeSet<u32>, Error> {
         let of_pods = self.attached.borrow().devices.keys().copied().collect();
-        let desired = remote_pods(&self.known, &of_pods);
+        let mut desired = remote_pods(&self.known, &of_pods);
+        desired.retain(|prefix, _| self.families.has(Family::of(&prefix.address)));
         if desired != self.written_ways {
             debug!(
                 prefixes = desired.len(),

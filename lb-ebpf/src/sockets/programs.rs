@@ -14,6 +14,7 @@ use lb_common::socket::{Mapped, unmapped};
 
 use super::address::{SockAddr, agents_netns};
 use super::{Host, TELLS_ERRORS, scope};
+use crate::families;
 use crate::maps::{FamilyMaps, count};
 
 /// The call goes on.
@@ -75,7 +76,7 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn towards_v4(ctx: SockAddrContext, call: Call) -> i32 {
     let socket = SockAddr::new(ctx.sock_addr);
-    let Some(served) = ours(socket, call) else {
+    let Some(served) = ours(socket, call).filter(|_| families::serve::<[u8; 4]>()) else {
         return GO_ON;
     };
     towards(socket, &served, call, socket.ipv4(), |to| {
@@ -91,6 +92,7 @@ fn towards_v6(ctx: SockAddrContext, call: Call) -> i32 {
     };
     let peer = socket.ipv6();
     match unmapped(&peer.address) {
+        Some(_) if !families::serve::<[u8; 4]>() => GO_ON,
         Some(address) => {
             let peer = Endpoint {
                 address,
@@ -100,6 +102,7 @@ fn towards_v6(ctx: SockAddrContext, call: Call) -> i32 {
                 socket.set_ipv6(&mapped(to))
             })
         }
+        None if !families::serve::<[u8; 16]>() => GO_ON,
         None => towards(socket, &served, call, peer, |to| socket.set_ipv6(to)),
     }
 }

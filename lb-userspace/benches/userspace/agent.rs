@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lb_userspace::maps::bpf::{Access, BpfMaps};
 use lb_userspace::maps::create::create_all;
 use lb_userspace::maps::{Limits, Maps};
-use lb_userspace::model::{Index, ObjectName, SourceEvent};
+use lb_userspace::model::{Families, Index, ObjectName, SourceEvent};
 use lb_userspace::reconciler::{Outcome, Reconciler};
 use lb_userspace::resolve::ResolvedPort;
 
@@ -15,6 +15,7 @@ use crate::cluster;
 
 /// The maps that the data plane alone fills are as small as can be.
 pub const LIMITS: Limits = Limits {
+    families: Families::Both,
     frontends: 65_536,
     backends: 65_536,
     slots: 1_048_576,

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod deployed;
+mod families;
 mod http;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use crate::maps::Limits;
 use crate::model::{Cidr, CidrError};
 use crate::redirect::Mode;
 use crate::source::kubernetes::ApiServer;
+use families::FamilyArgs;
 use http::HttpArgs;
 
 /// Options of `lb agent`.
@@ -55,6 +57,9 @@ pub(super) struct Args {
         value_delimiter = ','
     )]
     devices: Vec<String>,
+
+    #[command(flatten)]
+    families: FamilyArgs,
 
     /// How programs are attached to devices.
     #[arg(long, value_name = "HOW", value_enum, env = "LB_ATTACH", default_value_t = AttachArg::Auto)]
@@ -206,6 +211,7 @@ fn config(args: Args, bpffs: PathBuf) -> Result<Config> {
             RedirectArg::Off => Mode::Off,
         },
         limits: Limits {
+            families: args.families.into(),
             frontends: args.max_frontends,
             backends: args.max_backends,
             slots: args.max_slots,

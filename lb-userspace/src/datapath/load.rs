@@ -10,9 +10,10 @@ use std::{
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::Map,
+    maps::{Map, PerCpuArray, PerCpuValues},
     programs::{ProgramFd, ProgramInfo, SchedClassifier},
 };
+use lb_common::entries::{self, Change, Lru};
 use lb_common::layout::name;
 use lb_common::pipeline::socket::Scope;
 use lb_common::redirect::RedirectState;
@@ -33,6 +34,7 @@ use super::{
     verify::{LOG_LEVEL, verify},
 };
 use crate::maps::spec::{self, LimitError, Limits, Shape};
+use crate::model::Family;
 
 /// Program that sees packets from a workload.
 const FROM_WORKLOAD: &str = "from_workload";
@@ -208,7 +210,7 @@ impl Loader<'_> {
         self.limits.check()?;
         raise_memlock();
         let demanded = with_limits(object::map_shapes(self.object)?, &self.limits);
-        let mut prepared = pins::prepare(self.paths, &demanded)?;
+        let mut prepared = pins::prepare(self.paths, &demanded, self.limits.families)?;
         let other_layouts = pins::other_layouts(self.paths)?;
         if !other_layouts.is_empty() {
             info!(
@@ -229,6 +231,10 @@ impl Loader<'_> {
         check_maps(&ebpf, &demanded)?;
         secret::keep(map_fd(&ebpf, name::CONFIG), secret, ticks.per_second())
             .map_err(failed("write the config map"))?;
+        if let Some(family) = self.limits.families.missing() {
+            // What its maps had was let go and is not to be taken for displaced if it is served again.
+            forget_counts(&mut ebpf, family)?;
+        }
         let flow_tables = self.flow_tables(&ebpf, &mut prepared, secret, ticks.per_second())?;
         let (pins, carry_over) = take_over(&ebpf, prepared)?;
         move_flows(&flow_tables);
@@ -273,7 +279,9 @@ impl Loader<'_> {
     ) -> Result<Vec<(Family, FlowTables)>, LoadError> {
         let mut tables = Vec::new();
         for (family, [name, conntrack, transient]) in FLOW_TABLES {
-            if prepared.states.get(name) == Some(&PinState::Same) {
+            if prepared.states.get(name) == Some(&PinState::Same)
+                || !self.limits.families.has(family)
+            {
                 continue;
             }
             let handle = |name| {
@@ -321,6 +329,7 @@ impl Loader<'_> {
                 true,
             )
             .override_global("REDIRECT", &redirect, true)
+            .override_global("FAMILIES", &self.limits.families.bits(), true)
             .load(self.object)
             .map_err(|error| LoadError::Load(Box::new(error)))
     }
@@ -376,13 +385,6 @@ impl Datapath {
     }
 }
 
-/// What a table of flows belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Family {
-    V4,
-    V6,
-}
-
 /// The table of flows and the two others, by family.
 const FLOW_TABLES: [(Family, [&str; 3]); 2] = [
     (
@@ -406,6 +408,28 @@ fn move_flows(tables: &[(Family, FlowTables)]) {
             Err(error) => warn!(?family, %error, "cannot move flows to the new table"),
         }
     }
+}
+
+/// Zeroes the counts of a family's LRU maps.
+fn forget_counts(ebpf: &mut Ebpf, family: Family) -> Result<(), LoadError> {
+    let octets = match family {
+        Family::V4 => 4,
+        Family::V6 => 16,
+    };
+    let of_lru = Lru::ALL.into_iter().flat_map(|lru| {
+        [Change::Made, Change::Removed].map(|change| entries::index(octets, lru, change))
+    });
+    let missing = ObjectError::MissingMap(name::LRU_ENTRIES);
+    let map = ebpf.map_mut(name::LRU_ENTRIES).ok_or(missing)?;
+    let refused = |error| LoadError::Load(Box::new(EbpfError::MapError(error)));
+    let mut counts = PerCpuArray::<_, u64>::try_from(map).map_err(refused)?;
+    for index in of_lru.chain([entries::displaced_index(octets)]) {
+        let per_cpu = counts.get(&index, 0).map_err(refused)?;
+        let zeroes = PerCpuValues::try_from(vec![0; per_cpu.len()])
+            .map_err(failed("make values for each CPU"))?;
+        counts.set(index, zeroes, 0).map_err(refused)?;
+    }
+    Ok(())
 }
 
 /// The object's maps with these limits in place of the compiled ones.

@@ -20,7 +20,8 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::bpf::{self, ObjectKind};
-use crate::maps::Shape;
+use crate::maps::{Shape, spec};
+use crate::model::Families;
 pub use carry_over::CopyReport;
 pub(super) use carry_over::{CarryOver, copy_entries};
 pub(super) use flow_tables::FlowTables;
@@ -130,10 +131,11 @@ pub(super) struct Prepared {
     pub(super) old_entries: BTreeMap<&'static str, OwnedFd>,
 }
 
-/// Makes the folders and unlinks every pin of another shape.
+/// Makes the folders and unlinks every pin of another shape. Of families that are not served no entry is kept.
 pub(super) fn prepare(
     paths: &PinPaths,
     demanded: &BTreeMap<&'static str, Shape>,
+    families: Families,
 ) -> Result<Prepared, PinError> {
     for folder in [paths.layout(), paths.links()] {
         fs::create_dir_all(&folder).map_err(|e| PinError::new("create the folder", &folder, e))?;
@@ -151,9 +153,13 @@ pub(super) fn prepare(
             continue;
         };
         remove(&path)?;
-        let keeps_entries = is_irreplaceable(name) && found.differs_in_entries_only(expected);
+        let is_served = spec::family_of(name).is_none_or(|family| families.has(family));
+        let is_of_another_size = found.differs_in_entries_only(expected);
+        let keeps_entries = is_irreplaceable(name) && is_of_another_size && is_served;
         if keeps_entries {
             info!(map = *name, %found, %expected, "pinned map has another size, making a new one with its entries");
+        } else if is_of_another_size && !is_served {
+            info!(map = *name, %found, "the family is not served, its entries are let go");
         } else {
             warn!(map = *name, %found, %expected, "pinned map has another shape, making a new one; its entries are lost");
         }

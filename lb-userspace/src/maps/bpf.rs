@@ -34,8 +34,9 @@ use lb_common::socket::{SocketKey, SocketPeer};
 use lb_common::{entries, reason, vip_filter};
 
 use crate::maps::row::{V4, V6};
+use crate::maps::spec::NOT_SERVED;
 use crate::maps::{AffinityRow, BackendRow, FlowRow, FrontendAt, Limits, MapError, Maps, Op, Walk};
-use crate::model::{Cidr, Family};
+use crate::model::{Cidr, Families, Family};
 use backends::Backends;
 use cidrs::Cidrs;
 use config::ConfigElement;
@@ -122,6 +123,16 @@ impl BpfMaps {
         LocalPodMaps::open(dir, access)?;
         RemotePodMaps::open(dir, access)?;
         Ok(maps)
+    }
+
+    /// The families that the maps were made for: no flag but that sets the size of these two.
+    fn families(&self) -> Families {
+        let rooms = [
+            (Family::V4, self.unserved_v4.max_entries()),
+            (Family::V6, self.unserved_v6.max_entries()),
+        ];
+        let served = rooms.into_iter().filter(|(_, room)| *room > NOT_SERVED);
+        Families::of(served.map(|(family, _)| family)).unwrap_or(Families::Both)
     }
 
     /// Does operations that all put rows into the map of the first.
@@ -310,28 +321,36 @@ impl Maps for BpfMaps {
     }
 
     fn limits(&self) -> Limits {
+        let families = self.families();
+        // One that is not served is no limit to the other.
+        let least = |[v4, v6]: [u32; 2]| match families {
+            Families::Only(Family::V4) => v4,
+            Families::Only(Family::V6) => v6,
+            Families::Both => v4.min(v6),
+        };
         Limits {
-            frontends: self
-                .frontends_v4
-                .max_entries()
-                .min(self.frontends_v6.max_entries()),
-            backends: self.backends_v4.max().min(self.backends_v6.max()),
+            families,
+            frontends: least([
+                self.frontends_v4.max_entries(),
+                self.frontends_v6.max_entries(),
+            ]),
+            backends: least([self.backends_v4.max(), self.backends_v6.max()]),
             slots: self.slots.elements() * SLOTS_PER_ELEMENT,
             services: self.services.max_entries(),
-            flows: self.flows_v4.room().min(self.flows_v6.room()),
-            conntrack: self
-                .conntrack_v4
-                .max_entries()
-                .min(self.conntrack_v6.max_entries()),
-            transient: self
-                .transient_v4
-                .max_entries()
-                .min(self.transient_v6.max_entries()),
-            affinity: self
-                .affinity_v4
-                .max_entries()
-                .min(self.affinity_v6.max_entries())
-                .min(self.socket_affinity.max_entries()),
+            flows: least([self.flows_v4.room(), self.flows_v6.room()]),
+            conntrack: least([
+                self.conntrack_v4.max_entries(),
+                self.conntrack_v6.max_entries(),
+            ]),
+            transient: least([
+                self.transient_v4.max_entries(),
+                self.transient_v6.max_entries(),
+            ]),
+            affinity: least([
+                self.affinity_v4.max_entries(),
+                self.affinity_v6.max_entries(),
+            ])
+            .min(self.socket_affinity.max_entries()),
             sockets: self.socket_peers.max_entries(),
         }
     }

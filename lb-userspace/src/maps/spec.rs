@@ -19,7 +19,8 @@ use lb_common::socket::{SocketKey, SocketPeer};
 use lb_common::{entries, reason, reply_filter, vip_filter};
 
 use crate::maps::row::{V4, V6};
-pub use limits::{LimitError, Limits};
+use crate::model::Family;
+pub use limits::{LimitError, Limits, NOT_SERVED};
 pub use shape::Shape;
 
 /// `BPF_F_NO_PREALLOC`: entries take memory when they are inserted.
@@ -86,18 +87,20 @@ pub struct MapSpec {
 /// All maps, in the order of [`name::ALL`].
 pub fn all(limits: &Limits) -> [MapSpec; 33] {
     let id = size::<u32>();
+    let of = |family, entries| limits.entries_of(family, entries);
+    let (ipv4, ipv6) = (Family::V4, Family::V6);
     [
         hash(
             name::FRONTENDS_V4,
             size::<FrontendKey<V4>>(),
             size::<Frontend>(),
-            limits.frontends,
+            of(ipv4, limits.frontends),
         ),
         hash(
             name::FRONTENDS_V6,
             size::<FrontendKey<V6>>(),
             size::<Frontend>(),
-            limits.frontends,
+            of(ipv6, limits.frontends),
         ),
         MapSpec {
             flags: MMAPABLE,
@@ -108,25 +111,31 @@ pub fn all(limits: &Limits) -> [MapSpec; 33] {
                 limits.slots.div_ceil(SLOTS_PER_ELEMENT),
             )
         },
-        backends::<V4>(name::BACKENDS_V4, limits.backends),
-        backends::<V6>(name::BACKENDS_V6, limits.backends),
-        buckets::<V4>(name::FLOWS_V4, limits.flows),
-        buckets::<V6>(name::FLOWS_V6, limits.flows),
-        flows::<V4>(name::CONNTRACK_V4, limits.conntrack),
-        flows::<V6>(name::CONNTRACK_V6, limits.conntrack),
-        flows::<V4>(name::TRANSIENT_V4, limits.transient),
-        flows::<V6>(name::TRANSIENT_V6, limits.transient),
+        backends::<V4>(
+            name::BACKENDS_V4,
+            of(ipv4, backend::elements(limits.backends)),
+        ),
+        backends::<V6>(
+            name::BACKENDS_V6,
+            of(ipv6, backend::elements(limits.backends)),
+        ),
+        buckets::<V4>(name::FLOWS_V4, of(ipv4, buckets_for(limits.flows))),
+        buckets::<V6>(name::FLOWS_V6, of(ipv6, buckets_for(limits.flows))),
+        flows::<V4>(name::CONNTRACK_V4, of(ipv4, limits.conntrack)),
+        flows::<V6>(name::CONNTRACK_V6, of(ipv6, limits.conntrack)),
+        flows::<V4>(name::TRANSIENT_V4, of(ipv4, limits.transient)),
+        flows::<V6>(name::TRANSIENT_V6, of(ipv6, limits.transient)),
         lru(
             name::AFFINITY_V4,
             size::<AffinityKey<V4>>(),
             size::<Affinity>(),
-            limits.affinity,
+            of(ipv4, limits.affinity),
         ),
         lru(
             name::AFFINITY_V6,
             size::<AffinityKey<V6>>(),
             size::<Affinity>(),
-            limits.affinity,
+            of(ipv6, limits.affinity),
         ),
         MapSpec {
             flags: MMAPABLE,
@@ -159,19 +168,30 @@ pub fn all(limits: &Limits) -> [MapSpec; 33] {
             size::<Affinity>(),
             limits.affinity,
         ),
-        fragments::<V4>(name::FRAGMENTS_V4),
-        fragments::<V6>(name::FRAGMENTS_V6),
-        held::<V4>(name::HELD_V4),
-        held::<V6>(name::HELD_V6),
+        fragments::<V4>(name::FRAGMENTS_V4, of(ipv4, limit::FRAGMENTS)),
+        fragments::<V6>(name::FRAGMENTS_V6, of(ipv6, limit::FRAGMENTS)),
+        held::<V4>(name::HELD_V4, of(ipv4, limit::HELD)),
+        held::<V6>(name::HELD_V6, of(ipv6, limit::HELD)),
         array(name::SERVICE_CIDR_V4, size::<ServiceCidrs<V4>>(), 1),
         array(name::SERVICE_CIDR_V6, size::<ServiceCidrs<V6>>(), 1),
-        unserved::<V4>(name::UNSERVED_V4),
-        unserved::<V6>(name::UNSERVED_V6),
-        local_pods::<V4>(name::LOCAL_PODS_V4),
-        local_pods::<V6>(name::LOCAL_PODS_V6),
-        remote_pods::<V4>(name::REMOTE_PODS_V4),
-        remote_pods::<V6>(name::REMOTE_PODS_V6),
+        unserved::<V4>(name::UNSERVED_V4, of(ipv4, limit::UNSERVED)),
+        unserved::<V6>(name::UNSERVED_V6, of(ipv6, limit::UNSERVED)),
+        local_pods::<V4>(name::LOCAL_PODS_V4, of(ipv4, limit::LOCAL_PODS)),
+        local_pods::<V6>(name::LOCAL_PODS_V6, of(ipv6, limit::LOCAL_PODS)),
+        remote_pods::<V4>(name::REMOTE_PODS_V4, of(ipv4, limit::REMOTE_PODS)),
+        remote_pods::<V6>(name::REMOTE_PODS_V6, of(ipv6, limit::REMOTE_PODS)),
     ]
+}
+
+/// The family that a map is of, if it is of one alone.
+pub fn family_of(map: &str) -> Option<Family> {
+    if map.ends_with("_v4") {
+        Some(Family::V4)
+    } else if map.ends_with("_v6") {
+        Some(Family::V6)
+    } else {
+        None
+    }
 }
 
 impl MapSpec {
@@ -221,19 +241,19 @@ fn lru(name: &'static str, key_size: u32, value_size: u32, max_entries: u32) -> 
     }
 }
 
-fn backends<A>(name: &'static str, backends: u32) -> MapSpec {
+fn backends<A>(name: &'static str, elements: u32) -> MapSpec {
     MapSpec {
         flags: MMAPABLE,
         fixed_entries: false,
-        ..array(name, size::<Backend<A>>(), backend::elements(backends))
+        ..array(name, size::<Backend<A>>(), elements)
     }
 }
 
-fn buckets<A>(name: &'static str, flows: u32) -> MapSpec {
+fn buckets<A>(name: &'static str, buckets: u32) -> MapSpec {
     MapSpec {
         flags: MMAPABLE,
         fixed_entries: false,
-        ..array(name, size::<Bucket<A>>(), buckets_for(flows))
+        ..array(name, size::<Bucket<A>>(), buckets)
     }
 }
 
@@ -242,35 +262,25 @@ fn flows<A>(name: &'static str, max_entries: u32) -> MapSpec {
     lru(name, key, value, max_entries)
 }
 
-fn fragments<A>(name: &'static str) -> MapSpec {
+fn fragments<A>(name: &'static str, max_entries: u32) -> MapSpec {
     let (key, value) = (size::<FragmentsKey<A>>(), size::<Fragments<A>>());
-    MapSpec {
-        fixed_entries: true,
-        ..lru(name, key, value, limit::FRAGMENTS)
-    }
+    lru(name, key, value, max_entries)
 }
 
-fn held<A>(name: &'static str) -> MapSpec {
-    let (key, value) = (size::<HeldKey<A>>(), size::<Held>());
-    MapSpec {
-        fixed_entries: true,
-        ..lru(name, key, value, limit::HELD)
-    }
+fn held<A>(name: &'static str, max_entries: u32) -> MapSpec {
+    lru(name, size::<HeldKey<A>>(), size::<Held>(), max_entries)
 }
 
-fn unserved<A>(name: &'static str) -> MapSpec {
-    trie::<A>(name, size::<u32>(), limit::UNSERVED)
+fn unserved<A>(name: &'static str, max_entries: u32) -> MapSpec {
+    trie::<A>(name, size::<u32>(), max_entries)
 }
 
-fn local_pods<A>(name: &'static str) -> MapSpec {
-    MapSpec {
-        fixed_entries: true,
-        ..hash(name, size::<A>(), size::<LocalPod>(), limit::LOCAL_PODS)
-    }
+fn local_pods<A>(name: &'static str, max_entries: u32) -> MapSpec {
+    hash(name, size::<A>(), size::<LocalPod>(), max_entries)
 }
 
-fn remote_pods<A>(name: &'static str) -> MapSpec {
-    trie::<A>(name, size::<RemotePods<A>>(), limit::REMOTE_PODS)
+fn remote_pods<A>(name: &'static str, max_entries: u32) -> MapSpec {
+    trie::<A>(name, size::<RemotePods<A>>(), max_entries)
 }
 
 fn trie<A>(name: &'static str, value_size: u32, max_entries: u32) -> MapSpec {
@@ -278,7 +288,6 @@ fn trie<A>(name: &'static str, value_size: u32, max_entries: u32) -> MapSpec {
     let key = size::<u32>() + size::<A>();
     MapSpec {
         kind: MapKind::LpmTrie,
-        fixed_entries: true,
         ..hash(name, key, value_size, max_entries)
     }
 }
@@ -299,6 +308,7 @@ const fn size<T>() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Families;
 
     #[test]
     fn every_map_of_the_layout_has_a_spec_in_the_same_order() {
@@ -313,6 +323,25 @@ mod tests {
         assert!(frontends.accepts(&found));
         found.value_size += 4;
         assert!(!frontends.accepts(&found));
+    }
+
+    #[test]
+    fn the_maps_of_a_family_that_is_not_served_have_one_entry_each() {
+        let both = all(&Limits::default());
+        for (served, other) in [(Family::V4, Family::V6), (Family::V6, Family::V4)] {
+            let limits = Limits {
+                families: Families::Only(served),
+                ..Limits::default()
+            };
+            for (spec, usual) in all(&limits).into_iter().zip(both) {
+                let expected = match family_of(spec.name) {
+                    Some(family) if family == other => NOT_SERVED,
+                    _ => usual.max_entries,
+                };
+                assert_eq!(spec.max_entries, expected, "{} of {served:?}", spec.name);
+                assert!(usual.accepts(&spec.shape()), "{}", spec.name);
+            }
+        }
     }
 
     #[test]

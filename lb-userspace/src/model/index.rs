@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Cidr, EndpointSlice, Family, Node, ObjectName, Service, ServiceCidr, SourceEvent, Unread,
+    Cidr, EndpointSlice, Families, Family, Node, ObjectName, Service, ServiceCidr, SourceEvent,
+    Unread,
 };
 use crate::few::Few;
 use crate::hashed::HashMap;
@@ -28,6 +29,7 @@ pub struct Index {
     given_service_cidrs: Option<BTreeSet<Cidr>>,
     /// What can't be read; none before everything else was told.
     unread: Option<Unread>,
+    families: Families,
 }
 
 impl Index {
@@ -45,7 +47,14 @@ impl Index {
             service_cidrs_known: false,
             given_service_cidrs: None,
             unread: None,
+            families: Families::Both,
         }
+    }
+
+    /// The same, but of other families nothing is known, whatever is told of them.
+    pub fn with_families(mut self, families: Families) -> Self {
+        self.families = families;
+        self
     }
 
     /// The same, but the ranges that Services get their addresses from are these, if any, whatever is told of them.
@@ -121,7 +130,9 @@ impl Index {
             ranges.copied().collect()
         };
         let given = self.given_service_cidrs.clone();
-        given.or_else(|| self.service_cidrs_known.then(told))
+        let mut ranges = given.or_else(|| self.service_cidrs_known.then(told))?;
+        ranges.retain(|range| self.families.has(range.family()));
+        Some(ranges)
     }
 
     /// Names of the Services that exist, sorted.
@@ -183,6 +194,7 @@ impl Index {
     }
 
     fn put_service(&mut self, name: ObjectName, service: Option<Arc<Service>>) -> Vec<ObjectName> {
+        let service = service.map(|service| self.served_part(service));
         let before = match &service {
             Some(service) => self.services.insert(name.clone(), service.clone()),
             None => self.services.remove(&name),
@@ -194,11 +206,26 @@ impl Index {
         }
     }
 
+    /// The Service without addresses of families that are not served. One that has no other is nobody's to serve here.
+    fn served_part(&self, service: Arc<Service>) -> Arc<Service> {
+        let is_served = |address: &IpAddr| self.families.has(Family::of(address));
+        if service.cluster_ips.iter().all(is_served) {
+            return service;
+        }
+        let mut service = Arc::unwrap_or_clone(service);
+        service.cluster_ips.retain(is_served);
+        if service.cluster_ips.is_empty() {
+            service.ports.clear();
+        }
+        Arc::new(service)
+    }
+
     fn put_slice(
         &mut self,
         name: ObjectName,
         slice: Option<Arc<EndpointSlice>>,
     ) -> Vec<ObjectName> {
+        let slice = slice.filter(|slice| self.families.has(slice.family));
         let owner = slice.as_ref().map(|slice| ObjectName {
             namespace: name.namespace.clone(),
             name: slice.service.clone(),

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::columns;
 use super::flows::Clock;
 use crate::datapath::{AttachPoint, AttachedHooks, Holder};
-use crate::maps::{MapError, Maps};
+use crate::maps::{MapError, Maps, spec};
 use crate::model::Family;
 
 /// The state of the data plane.
@@ -24,6 +24,8 @@ use crate::model::Family;
 pub struct Status {
     /// Version of the maps' layout.
     pub layout: u32,
+    /// The address families that are served.
+    pub families: &'static str,
     /// Whether an agent runs.
     pub agent_running: bool,
     /// Process id of the running or last agent, 0 if none has run.
@@ -100,6 +102,7 @@ pub fn status(
     let named = Reason::ALL.iter().zip(counters);
     Ok(Status {
         layout: LAYOUT,
+        families: maps.limits().families.name(),
         agent_running,
         agent_pid: config.agent_pid,
         started_at: config.started_at,
@@ -303,8 +306,10 @@ fn fill(maps: &dyn Maps, clock: Clock) -> Result<Vec<FillView>, MapError> {
             flag,
         }
     };
-    // Without the table of flows, on kernels and processors that it is not for, it has no room.
-    let rows = rows.into_iter().filter(|(_, _, max, _)| *max > 0);
+    // Without the table of flows, on kernels and processors that it is not for, it has no room. Nor has a family that is not served.
+    let is_served = |map| spec::family_of(map).is_none_or(|family| limits.families.has(family));
+    let rows = rows.into_iter();
+    let rows = rows.filter(|(map, _, max, _)| *max > 0 && is_served(map));
     Ok(rows.map(view).collect())
 }
 
@@ -376,6 +381,7 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "layout      v{}", self.layout)?;
+        writeln!(f, "families    {}", self.families)?;
         let started = utc(self.started_at);
         match (self.agent_running, self.agent_pid) {
             (false, 0) => writeln!(f, "agent       not running, none has run yet")?,

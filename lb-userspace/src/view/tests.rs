@@ -12,7 +12,7 @@ use super::*;
 use crate::datapath::{AttachPoint, AttachedHooks, Holder};
 use crate::maps::memory::Memory;
 use crate::maps::{BackendRow, FlowRow, FrontendAt, Limits, Maps, Op};
-use crate::model::Cidr;
+use crate::model::{Cidr, Families};
 
 /// The flows of the example were last seen five seconds ago.
 const CLOCK: Clock = Clock {
@@ -121,6 +121,7 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
         status.to_string(),
         "\
 layout      v7
+families    IPv4 and IPv6
 agent       running, process 77, started 2026-01-01T00:00:00Z
 desired     written 3 times, last 2026-01-01T00:00:10Z
 sockets     host, 8 of 8 programs attached
@@ -263,6 +264,7 @@ fn the_dump_names_what_is_missing() {
 /// Two Services, three backends, two flows of which one is a Service's that is gone.
 fn example() -> Memory {
     let limits = Limits {
+        families: Families::Both,
         frontends: 5,
         backends: 10,
         slots: 100,

@@ -8,11 +8,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData, MapInfo},
+    maps::{Array, HashMap, Map, MapData, MapInfo, PerCpuArray, PerCpuValues},
 };
 use lb_common::{
     addr::{Endpoint, Port, Protocol},
     conntrack::{Chosen, ConntrackKey, Flow, FlowState, Tuple},
+    entries::{self, Change, Lru},
     layout::{LAYOUT, name},
 };
 use lb_userspace::datapath::{
@@ -21,7 +22,9 @@ use lb_userspace::datapath::{
 use lb_userspace::maps::{
     Limits, Maps as _,
     bpf::{Access, BpfMaps, FlowArray, Put},
+    spec,
 };
+use lb_userspace::model::{Families, Family};
 
 use crate::support::{Node, node, small_limits};
 
@@ -259,6 +262,84 @@ fn flows_move_to_a_table_of_another_size_and_to_conntrack_where_there_is_none() 
     assert!((1..=FLOWS + 1).map(flow_in_use).all(noted));
     let mut others = (0..100).map(|n| flow_in_use(10_000 + n));
     assert!(!others.all(noted), "not every bucket");
+    Ok(())
+}
+
+/// How many entries each pinned map has room for.
+fn rooms(node: &Node) -> Result<Vec<(&'static str, u32)>> {
+    let room = |map| Ok((map, MapInfo::from_pin(node.paths.map(map))?.max_entries()));
+    name::ALL.into_iter().map(room).collect()
+}
+
+#[test]
+fn a_family_that_is_no_longer_served_lets_its_maps_go_and_has_them_again_when_it_is() -> Result<()>
+{
+    let node = node("pin-families")?;
+    let serving = |families| Limits {
+        families,
+        ..small_limits()
+    };
+    let mut datapath = node.load()?;
+    let before = rooms(&node)?;
+    for affinity in [name::AFFINITY_V4, name::AFFINITY_V6] {
+        let map = datapath.take_map(affinity).context(affinity)?;
+        if affinity == name::AFFINITY_V4 {
+            HashMap::<_, [u8; 8], [u8; 12]>::try_from(map)?.insert([1; 8], [2; 12], 0)?;
+        } else {
+            HashMap::<_, [u8; 20], [u8; 12]>::try_from(map)?.insert([1; 20], [2; 12], 0)?;
+        }
+    }
+    let counts = datapath.take_map(name::LRU_ENTRIES).context("counts")?;
+    let mut counts = PerCpuArray::<_, u64>::try_from(counts)?;
+    let made = [4, 16].map(|octets| entries::index(octets, Lru::Affinity, Change::Made));
+    for index in made {
+        let ones = vec![1; aya::util::nr_cpus().map_err(|(_, error)| error)?];
+        counts.set(index, PerCpuValues::try_from(ones)?, 0)?;
+    }
+
+    let mut datapath = node.load_with(serving(Families::Only(Family::V4)))?;
+    let alone = rooms(&node)?;
+    for ((map, room), (_, usual)) in alone.iter().zip(&before) {
+        let served = spec::family_of(map) != Some(Family::V6);
+        assert_eq!(*room, if served { *usual } else { 1 }, "{map}");
+        let outcome = &datapath.pins()[map];
+        let replaced = matches!(
+            outcome,
+            PinOutcome::Replaced {
+                carried_over: None,
+                ..
+            }
+        );
+        // Where one entry is all that there ever is, the map is the same.
+        assert_eq!(replaced, room != usual, "{map}: {outcome:?}");
+        assert!(
+            replaced || *outcome == PinOutcome::Reused,
+            "{map}: {outcome:?}"
+        );
+    }
+    datapath.carry_over_again();
+    let clients = |node: &Node| -> Result<Vec<bool>> {
+        let maps = BpfMaps::open(&node.paths.layout(), Access::Read)?;
+        let mut clients = Vec::new();
+        let _ = maps.affinity(&mut |row| clients.push(row.client.is_ipv4()))?;
+        Ok(clients)
+    };
+    assert_eq!(clients(&node)?, [true]);
+    let count = |index: &u32| -> Result<u64> { Ok(counts.get(index, 0)?.iter().sum()) };
+    assert!(count(&made[0])? > 0);
+    assert_eq!(
+        count(&made[1])?,
+        0,
+        "nothing of what is let go was displaced"
+    );
+
+    let mut datapath = node.load()?;
+    datapath.carry_over_again();
+    assert_eq!(rooms(&node)?, before);
+    assert_eq!(clients(&node)?, [true]);
+    // And once more the same: nothing is made anew.
+    let datapath = node.load()?;
+    assert!(datapath.pins().values().all(|it| *it == PinOutcome::Reused));
     Ok(())
 }
 

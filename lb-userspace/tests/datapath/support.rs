@@ -7,6 +7,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use lab::{Netns, Sandbox};
 use lb_userspace::datapath::{Attach, Datapath, Links, Loader, PinPaths, Side, object};
 use lb_userspace::maps::Limits;
+use lb_userspace::model::Families;
 
 /// A node with pins of its own.
 pub struct Node {
@@ -117,6 +118,7 @@ impl Node {
 /// Limits with which loading takes no time.
 pub fn small_limits() -> Limits {
     Limits {
+        families: Families::Both,
         frontends: 64,
         backends: 64,
         slots: 128,

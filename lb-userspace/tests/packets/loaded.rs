@@ -21,7 +21,7 @@ use lb_common::reason::Reason;
 use lb_common::redirect::{LocalPod, RemotePods};
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::testing::MemoryDataplane;
-use lb_common::{reply_filter, vip_filter};
+use lb_common::{families, reply_filter, vip_filter};
 use lb_userspace::datapath::{LOG_LEVEL, Ticks, object, verify};
 use lb_userspace::maps::bpf::{FlowArray, Put};
 
@@ -85,6 +85,8 @@ pub struct Loaded {
     backend_ids: BTreeMap<&'static str, BTreeSet<u32>>,
 }
 
+const BOTH: u32 = families::IPV4 | families::IPV6;
+
 /// Flows of one family that the table in front has room for.
 const FLOWS: u32 = 16_384 * 7;
 
@@ -103,7 +105,7 @@ impl Loaded {
     /// # Errors
     /// Without root or the object, and if the kernel refuses it.
     pub fn new() -> Result<Self> {
-        Self::load(Ticks::of_kernel()?.per_second(), FLOWS, &[])
+        Self::load(Ticks::of_kernel()?.per_second(), FLOWS, BOTH, &[])
     }
 
     /// As [`Loaded::new`], for programs that take so many ticks of their clock for a second, with the table of flows or without.
@@ -112,7 +114,7 @@ impl Loaded {
     /// As for [`Loaded::new`].
     pub fn with_ticks(ticks_per_second: u32, has_flow_table: bool) -> Result<Self> {
         let flows = if has_flow_table { FLOWS } else { 0 };
-        Self::load(ticks_per_second, flows, &[])
+        Self::load(ticks_per_second, flows, BOTH, &[])
     }
 
     /// As [`Loaded::new`], with the redirect path, which is off until [`Loaded::turn_redirect_on`]. Kernels before 5.12 refuse
@@ -123,10 +125,25 @@ impl Loaded {
     pub fn redirecting() -> Result<Self> {
         let [v4, v6] = DELIVER;
         let names = [v4, v6, FROM_UPLINK];
-        Self::load(Ticks::of_kernel()?.per_second(), FLOWS, &names)
+        Self::load(Ticks::of_kernel()?.per_second(), FLOWS, BOTH, &names)
     }
 
-    fn load(ticks_per_second: u32, flows: u32, deliver: &[&'static str]) -> Result<Self> {
+    /// As [`Loaded::redirecting`], for programs that serve the families of these bits ([`lb_common::families`]).
+    ///
+    /// # Errors
+    /// As for [`Loaded::new`].
+    pub fn serving(families: u32) -> Result<Self> {
+        let [v4, v6] = DELIVER;
+        let names = [v4, v6, FROM_UPLINK];
+        Self::load(Ticks::of_kernel()?.per_second(), FLOWS, families, &names)
+    }
+
+    fn load(
+        ticks_per_second: u32,
+        flows: u32,
+        families: u32,
+        deliver: &[&'static str],
+    ) -> Result<Self> {
         Sandbox::current()?;
         let secret = MemoryDataplane::<[u8; 4]>::new().secret();
         let flow_buckets = object::flow_buckets(flows);
@@ -146,6 +163,7 @@ impl Loaded {
             .override_global("FLOW_BUCKETS", &flow_buckets, true)
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
+            .override_global("FAMILIES", &families, true)
             .override_global("REDIRECT", &u32::from(!deliver.is_empty()), true)
             .load(object::for_kernel()?)
             .context("the object")?;

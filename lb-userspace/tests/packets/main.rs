@@ -10,6 +10,7 @@ mod chains;
 mod counters;
 mod deliver;
 mod echo;
+mod families;
 mod family;
 mod fixtures;
 mod fragments;

@@ -7,8 +7,10 @@ use std::path::Path;
 
 use aya::maps::MapData;
 use lb_common::layout::name;
-use lb_userspace::maps::Maps;
 use lb_userspace::maps::bpf::BpfMaps;
+use lb_userspace::maps::create::create_all;
+use lb_userspace::maps::{Limits, Maps, spec};
+use lb_userspace::model::{Families, Family};
 
 use crate::agent::{Agent, maps_in_kernel};
 use crate::bpffs::with_private_bpffs;
@@ -100,6 +102,28 @@ fn the_kernel_keeps_ten_thousand_services_in_few_octets() {
         println!("together: {sum} of {MEMORY} octets");
         assert!(sum <= MEMORY, "{sum} octets");
     });
+}
+
+#[test]
+fn a_family_that_is_not_served_takes_next_to_no_memory() {
+    let octets = |family: Family, families| {
+        with_private_bpffs(|bpffs| {
+            let limits = Limits {
+                families,
+                ..Limits::default()
+            };
+            create_all(bpffs, &limits).expect("maps of the default size");
+            let maps = name::ALL.into_iter();
+            let of_family = maps.filter(|map| spec::family_of(map) == Some(family));
+            of_family.map(|map| memory(&bpffs.join(map))).sum::<u64>()
+        })
+    };
+    for (family, other) in [(Family::V4, Family::V6), (Family::V6, Family::V4)] {
+        let served = octets(family, Families::Both);
+        let rest = octets(family, Families::Only(other));
+        println!("{family:?}: {served} octets empty, {rest} where it is not served");
+        assert!(rest <= served / 1_000, "{family:?}: {rest} of {served}");
+    }
 }
 
 fn filled(bpffs: &Path, services: u32) -> Agent<BpfMaps> {

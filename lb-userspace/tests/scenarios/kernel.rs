@@ -13,11 +13,13 @@ use lb_common::service::ServiceName;
 use lb_userspace::maps::bpf::{Access, BpfMaps};
 use lb_userspace::maps::create::{create, create_all};
 use lb_userspace::maps::{FrontendAt, Limits, MapError, Maps, Op, spec};
+use lb_userspace::model::{Families, Family};
 use lb_userspace::view;
 
 use crate::bpffs::with_private_bpffs;
 
 const SMALL: Limits = Limits {
+    families: Families::Both,
     frontends: 4,
     backends: 4,
     slots: 128,
@@ -89,8 +91,18 @@ fn a_missing_pin_is_named() {
 
 #[test]
 fn the_limits_are_those_that_the_maps_were_made_with() {
-    let limits = with_maps(|_, maps| maps.limits());
-    assert_eq!(limits, SMALL);
+    for families in [
+        Families::Both,
+        Families::Only(Family::V4),
+        Families::Only(Family::V6),
+    ] {
+        let made = Limits { families, ..SMALL };
+        let limits = with_private_bpffs(|dir| {
+            create_all(dir, &made).unwrap();
+            BpfMaps::open(dir, Access::Read).unwrap().limits()
+        });
+        assert_eq!(limits, made);
+    }
 }
 
 #[test]

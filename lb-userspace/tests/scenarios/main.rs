@@ -61,6 +61,7 @@ scenarios! {
     service_cidr_many,
     service_deleted,
     several_slices,
+    single_family,
     terminating_fallback,
 }
 

@@ -66,10 +66,11 @@ struct World<M> {
 
 impl<M: Maps> World<M> {
     fn new(maps: M) -> Self {
+        let families = maps.limits().families;
         Self {
             reconciler: Reconciler::start(maps).unwrap(),
             now: Instant::now(),
-            index: Index::new(NODE),
+            index: Index::new(NODE).with_families(families),
             known: BTreeSet::new(),
             source_problems: Vec::new(),
         }
@@ -88,7 +89,8 @@ impl<M: Maps> World<M> {
 
     /// Everything that exists from now on.
     fn tell(&mut self, files: &[(&str, &str)]) {
-        self.index = Index::new(NODE);
+        let families = self.reconciler.maps().limits().families;
+        self.index = Index::new(NODE).with_families(families);
         self.source_problems.clear();
         for event in read(files) {
             if let SourceEvent::Problems { messages, .. } = &event {

@@ -1,6 +1,6 @@
 //! The files of the scenarios: sections that begin with `== <what>`.
 //!
-//! * `== limits slots=70 …`: sizes of the maps, where the usual ones do not do.
+//! * `== limits slots=70 …`: sizes of the maps, where the usual ones do not do; `families=ipv4` where IPv6 is not served.
 //! * `== manifests`: all objects that there are from now on, as YAML.
 //! * `== files`: the same in several files, each after a line `# file: <name>`.
 //! * `== wait 10`: seconds pass.
@@ -14,6 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lb_userspace::maps::Limits;
+use lb_userspace::model::{Families, Family};
 
 /// A scenario.
 pub struct Script {
@@ -80,6 +81,14 @@ fn parse_limits(text: &str) -> Limits {
     for part in text.split(' ') {
         let (name, number) = part.split_once('=').unwrap();
         let limit = match name {
+            "families" => {
+                limits.families = match number {
+                    "ipv4" => Families::Only(Family::V4),
+                    "ipv6" => Families::Only(Family::V6),
+                    other => panic!("there is no family {other}"),
+                };
+                continue;
+            }
             "frontends" => &mut limits.frontends,
             "backends" => &mut limits.backends,
             "slots" => &mut limits.slots,

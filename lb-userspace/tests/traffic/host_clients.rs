@@ -4,6 +4,7 @@
 
 mod affinity;
 mod datagrams;
+mod families;
 mod lifetime;
 mod pods;
 mod sockets;

@@ -15,14 +15,28 @@ use crate::maps::MapError;
 /// A trie of our types.
 pub struct Trie<A, V> {
     name: &'static str,
+    max_entries: u32,
     map: LpmTrie<MapData, Wire<A>, Wire<V>>,
 }
 
 impl<A: Pod, V: Pod> Trie<A, V> {
     /// Opens the map of this name.
     pub fn open(pins: &Pins<'_>, name: &'static str) -> Result<Self, MapError> {
-        let map = pins.typed(name, |data| Map::LpmTrie(data).try_into())?;
-        Ok(Self { name, map })
+        let mut max_entries = 0;
+        let map = pins.typed(name, |data| {
+            max_entries = data.info()?.max_entries();
+            Map::LpmTrie(data).try_into()
+        })?;
+        Ok(Self {
+            name,
+            max_entries,
+            map,
+        })
+    }
+
+    /// Number of rows that the map has room for.
+    pub fn max_entries(&self) -> u32 {
+        self.max_entries
     }
 
     /// Shows every row to `visit` as address, bits of it that count, and value. One may be shown twice where another is deleted

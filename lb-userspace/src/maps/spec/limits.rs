@@ -3,9 +3,13 @@
 use lb_common::layout::limit;
 use thiserror::Error;
 
+use crate::model::{Families, Family};
+
 /// How many entries the maps hold, as the flags of the same names say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
+    /// The families that are served (`--ip-families`). The maps of another one have room for nothing.
+    pub families: Families,
     /// Frontends of one family (`--max-frontends`).
     pub frontends: u32,
     /// Backends of one family (`--max-backends`).
@@ -29,6 +33,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            families: Families::Both,
             frontends: limit::FRONTENDS,
             backends: limit::BACKENDS,
             slots: limit::SLOTS,
@@ -55,7 +60,19 @@ pub struct LimitError {
 /// The kernel rounds the buckets of a hash up to a power of two, which must fit into 32 bits (`kernel/bpf/hashtab.c`).
 const MOST: u32 = 1 << 26;
 
+/// Entries of a map of a family that is not served.
+pub const NOT_SERVED: u32 = 1;
+
 impl Limits {
+    /// How many entries a map of a family has that holds so many where the family is served. The kernel makes none without an entry.
+    pub fn entries_of(&self, family: Family, entries: u32) -> u32 {
+        if self.families.has(family) {
+            entries
+        } else {
+            NOT_SERVED
+        }
+    }
+
     /// Checks each limit.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use lb_common::addr::Protocol;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Endpoint, EndpointPort, Family, ServicePort};
+use crate::model::{Cidr, Endpoint, EndpointPort, Family, ServicePort};
 
 const HERE: &str = "here";
 
@@ -323,4 +323,85 @@ fn s_30_d_a_service_without_ports_or_that_is_not_known_yet_keeps_its_addresses()
     assert_eq!(index.resolve_known(&name("b")), Some(Vec::new()));
     index.apply(SourceEvent::Service(name("b"), None));
     assert_eq!(index.unserved(&name("b")), [] as [IpAddr; 0]);
+}
+
+/// A Service with these addresses, and its slices of both families.
+fn dual_stack(name: &str, addresses: &[&str]) -> Vec<SourceEvent> {
+    let mut service = Arc::unwrap_or_clone(service(name, false));
+    service.cluster_ips = addresses
+        .iter()
+        .map(|text| text.parse().expect("an address"))
+        .collect();
+    let v4 = slice(&format!("{name}-4"), name, &[1]);
+    let mut v6 = Arc::unwrap_or_clone(slice(&format!("{name}-6"), name, &[1]));
+    v6.family = Family::V6;
+    v6.endpoints[0].address = "fd00::1".parse().expect("an address");
+    vec![
+        tell_service(Arc::new(service)),
+        tell_slice(v4),
+        tell_slice(Arc::new(v6)),
+    ]
+}
+
+#[test]
+fn addresses_slices_and_ranges_of_a_family_that_is_not_served_are_not_known() {
+    let range = |text: &str| text.parse::<Cidr>().expect("a range");
+    let both = [range("10.96.0.0/12"), range("fd00:10:96::/112")];
+    for (families, given) in [
+        (Families::Only(Family::V4), None),
+        (Families::Only(Family::V6), Some(BTreeSet::from(both))),
+    ] {
+        let mut index = Index::new(HERE)
+            .with_families(families)
+            .with_service_cidrs(given);
+        let mut events = dual_stack("both", &["10.96.0.10", "fd00:10:96::10"]);
+        events.extend(dual_stack("four", &["10.96.0.11"]));
+        events.extend(dual_stack("six", &["fd00:10:96::11"]));
+        let cidr = ServiceCidr {
+            ranges: both.to_vec(),
+        };
+        events.extend([
+            SourceEvent::ServiceCidr(name("kubernetes"), Some(Arc::new(cidr))),
+            SourceEvent::ServiceCidrsKnown,
+            SourceEvent::Synced(Unread::default()),
+        ]);
+        for event in events {
+            index.apply(event);
+        }
+        let served = |service: &str| {
+            let ports = index.resolve_known(&name(service)).expect("a known one");
+            let addresses = ports.into_iter().flat_map(|port| {
+                let endpoints = port.endpoints.into_iter().map(|it| it.address);
+                port.frontends.into_iter().chain(endpoints)
+            });
+            addresses
+                .map(|at| at.ip().to_string())
+                .collect::<Vec<String>>()
+        };
+        let found = ["both", "four", "six"].map(served);
+        let ranges = index.service_cidrs().expect("known ranges");
+        let (expected, range): ([&[&str]; 3], _) = match families {
+            Families::Only(Family::V6) => (
+                [
+                    &["fd00:10:96::10", "fd00::1"],
+                    &[],
+                    &["fd00:10:96::11", "fd00::1"],
+                ],
+                both[1],
+            ),
+            _ => (
+                [
+                    &["10.96.0.10", "10.0.0.1"],
+                    &["10.96.0.11", "10.0.0.1"],
+                    &[],
+                ],
+                both[0],
+            ),
+        };
+        assert_eq!(found, expected, "{families:?}");
+        assert_eq!(ranges, [range].into(), "{families:?}");
+        for service in ["both", "four", "six"] {
+            assert_eq!(index.unserved(&name(service)), [] as [IpAddr; 0]);
+        }
+    }
 }

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::maps::{Limits, Maps};
+use crate::model::Families;
 
 const TIGHT: Limits = Limits {
+    families: Families::Both,
     frontends: 1_000,
     backends: 1_000,
     slots: 10_000,

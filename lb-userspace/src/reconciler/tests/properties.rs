@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::service;
 use super::watched::Watched;
 use crate::maps::{Limits, Maps, Op};
-use crate::model::{Family, ObjectName, ServicePortName};
+use crate::model::{Families, Family, ObjectName, ServicePortName};
 use crate::resolve::{EndpointState, ResolvedEndpoint, ResolvedPort};
 
 #[derive(Clone, Debug)]
@@ -177,7 +177,7 @@ proptest! {
     }
     #[test]
     fn in_maps_that_are_too_small_each_service_is_served_right_or_reported(events in vec(event(), 1..40)) {
-        let limits = Limits { frontends: 5, backends: 4, slots: 150, services: 3, flows: 0, conntrack: 1, transient: 1, affinity: 1, sockets: 1 };
+        let limits = Limits { families: Families::Both, frontends: 5, backends: 4, slots: 150, services: 3, flows: 0, conntrack: 1, transient: 1, affinity: 1, sockets: 1 };
         let mut world = Watched::new(limits);
         world.in_place = true;
         let (world, wanted) = run(world, events);
