@@ -182,18 +182,24 @@ pub unsafe fn peek<A: Address, W: Words>(
     let hash = Tag::hash(hash);
     // SAFETY: the caller's bucket is valid.
     unsafe {
-        let way = scan::<A, W>(bucket, hash).first().wrapping_sub(1) as usize;
+        let scan = scan::<A, W>(bucket, hash);
+        let way = scan.first().wrapping_sub(1) as usize;
         if way >= WAYS {
-            return if is_spilled::<A, W>(bucket) {
-                Peeked::Unsaid
-            } else {
-                Peeked::Unknown
-            };
+            return unless_spilled::<A, W>(bucket);
         }
         let tag = Tag(W::load(tag_at::<A, W>(bucket, way)));
         let row = way_at::<A, W>(bucket, way);
-        if !tag.has(hash) || !is_found_by::<A, W>(row, key) {
+        if !tag.has(hash) {
             return Peeked::Unsaid;
+        }
+        if !is_found_by::<A, W>(row, key) {
+            // What was compared may be of a flow that was written meanwhile.
+            let is_other = W::load(tag_at::<A, W>(bucket, way)) == tag.0;
+            return if is_other && scan.second() == 0 {
+                unless_spilled::<A, W>(bucket)
+            } else {
+                Peeked::Unsaid
+            };
         }
         let other = 1 - side_of(key);
         let status = Status(W::load(status_at::<A, W>(bucket, way)));
@@ -209,6 +215,17 @@ pub unsafe fn peek<A: Address, W: Words>(
         } else {
             Peeked::Unsaid
         }
+    }
+}
+
+/// What is known of a flow that the bucket does not have.
+#[inline(always)]
+unsafe fn unless_spilled<A: Address, W: Words>(bucket: *mut Bucket<A>) -> Peeked {
+    // SAFETY: the caller's bucket is valid.
+    if unsafe { is_spilled::<A, W>(bucket) } {
+        Peeked::Unsaid
+    } else {
+        Peeked::Unknown
     }
 }
 
@@ -245,9 +262,10 @@ pub unsafe fn insert<A: Address, W: Words>(
     // SAFETY: the caller's bucket is valid.
     unsafe {
         let (mut way, scan) = way_of::<A, W>(bucket, hash, flow);
+        let is_there = way < WAYS;
         let mut displaces = 0;
         let mut stored = Stored::Freely;
-        if way >= WAYS {
+        if !is_there {
             if scan.second() != 0 {
                 return Err(NoRoom);
             }
@@ -263,8 +281,11 @@ pub unsafe fn insert<A: Address, W: Words>(
         }
         let at = tag_at::<A, W>(bucket, way);
         let before = Tag(W::load(at));
+        // Another CPU may have put another flow there meanwhile.
+        if is_there && !before.has(hash) {
+            return Err(NoRoom);
+        }
         if displaces != 0 {
-            // Another CPU may have put another flow there meanwhile.
             let status = Status(W::load(status_at::<A, W>(bucket, way)));
             let spare = status.spare::<W>(flow.last_seen(), ticks_per_second);
             if status.generation() != before.generation() || spare == 0 {

@@ -2,6 +2,7 @@
 
 mod concurrent;
 mod model;
+mod peeked;
 mod survival;
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
