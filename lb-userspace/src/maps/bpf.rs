@@ -40,6 +40,7 @@ use crate::model::{Cidr, Families, Family};
 use backends::Backends;
 use cidrs::Cidrs;
 use config::ConfigElement;
+use flow_array::PinnedFlows;
 pub use flow_array::{FlowArray, Put};
 pub use local_pods::LocalPodMaps;
 use mapped::Mapped;
@@ -59,8 +60,8 @@ pub struct BpfMaps {
     frontends_v6: Table<FrontendKey<V6>, Frontend>,
     backends_v4: Backends<V4>,
     backends_v6: Backends<V6>,
-    flows_v4: FlowArray<V4>,
-    flows_v6: FlowArray<V6>,
+    flows_v4: PinnedFlows<V4>,
+    flows_v6: PinnedFlows<V6>,
     conntrack_v4: Table<ConntrackKey<V4>, Flow<V4>>,
     conntrack_v6: Table<ConntrackKey<V6>, Flow<V6>>,
     transient_v4: Table<ConntrackKey<V4>, Flow<V4>>,
@@ -93,8 +94,8 @@ impl BpfMaps {
             frontends_v6: pins.table(name::FRONTENDS_V6)?,
             backends_v4: Backends::open(&pins, name::BACKENDS_V4)?,
             backends_v6: Backends::open(&pins, name::BACKENDS_V6)?,
-            flows_v4: FlowArray::open(&pins, name::FLOWS_V4)?,
-            flows_v6: FlowArray::open(&pins, name::FLOWS_V6)?,
+            flows_v4: PinnedFlows::open(&pins, name::FLOWS_V4)?,
+            flows_v6: PinnedFlows::open(&pins, name::FLOWS_V6)?,
             conntrack_v4: pins.table(name::CONNTRACK_V4)?,
             conntrack_v6: pins.table(name::CONNTRACK_V6)?,
             transient_v4: pins.table(name::TRANSIENT_V4)?,
@@ -268,9 +269,9 @@ impl Maps for BpfMaps {
 
     fn flow_table(&self, visit: &mut dyn FnMut(FlowRow)) -> Result<Walk, MapError> {
         self.flows_v4
-            .each(&mut |flow| visit(FlowRow::v4(&flow.from_client(), flow)));
+            .each(&mut |flow| visit(FlowRow::v4(&flow.from_client(), flow)))?;
         self.flows_v6
-            .each(&mut |flow| visit(FlowRow::v6(&flow.from_client(), flow)));
+            .each(&mut |flow| visit(FlowRow::v6(&flow.from_client(), flow)))?;
         Ok(Walk::Complete)
     }
 

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
+use aya::maps::MapData;
 use lb_common::addr::Address;
 use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::flows::{self, Bucket, Memory, WAYS};
@@ -19,6 +21,46 @@ pub struct FlowArray<A> {
     family: PhantomData<fn(A)>,
 }
 
+/// The pinned table, which is mapped only while somebody looks into it: the kernel counts mapped pages of it as the process's own.
+pub(super) struct PinnedFlows<A> {
+    name: &'static str,
+    path: PathBuf,
+    map: MapData,
+    buckets: u32,
+    family: PhantomData<fn(A)>,
+}
+
+impl<A: Address> PinnedFlows<A> {
+    /// Opens the array that is pinned under a name.
+    pub(super) fn open(pins: &Pins<'_>, name: &'static str) -> Result<Self, MapError> {
+        let (map, shape) = pins.mappable(name)?;
+        Ok(Self {
+            name,
+            path: pins.path(name),
+            map,
+            buckets: shape.max_entries,
+            family: PhantomData,
+        })
+    }
+
+    /// How many flows there is room for.
+    pub(super) fn room(&self) -> u32 {
+        self.buckets * WAYS as u32
+    }
+
+    /// Shows every flow to `visit`.
+    pub(super) fn each(&self, visit: &mut dyn FnMut(&Flow<A>)) -> Result<(), MapError> {
+        let table = FlowArray::<A>::map(self.map.fd().as_fd(), self.buckets, false);
+        let table = table.map_err(|cause| MapError::Open {
+            map: self.name,
+            path: self.path.clone(),
+            cause,
+        })?;
+        table.each(visit);
+        Ok(())
+    }
+}
+
 /// What came of a flow that was to be put into a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Put {
@@ -31,31 +73,17 @@ pub enum Put {
 }
 
 impl<A: Address> FlowArray<A> {
-    /// Opens the array that is pinned under a name.
-    pub(super) fn open(pins: &Pins<'_>, name: &'static str) -> Result<Self, MapError> {
-        pins.mapped(name).map(Self::of)
-    }
-
     /// Maps an array of so many buckets into memory. The map may be closed afterwards.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn map(array: BorrowedFd<'_>, buckets: u32, writable: bool) -> io::Result<Self> {
         let words = buckets * (size_of::<Bucket<A>>() / 8) as u32;
-        Mapped::new("flows", array, words, writable).map(Self::of)
-    }
-
-    fn of(memory: Mapped) -> Self {
-        Self {
-            buckets: (memory.elements() as usize * 8 / size_of::<Bucket<A>>()) as u32,
-            memory,
+        Ok(Self {
+            memory: Mapped::new("flows", array, words, writable)?,
+            buckets,
             family: PhantomData,
-        }
-    }
-
-    /// How many flows there is room for.
-    pub fn room(&self) -> u32 {
-        self.buckets * WAYS as u32
+        })
     }
 
     /// Shows every flow to `visit`.

@@ -55,9 +55,7 @@ impl Pins<'_> {
 
     /// Opens an array of elements of eight bytes, or a multiple, and maps it into memory.
     pub fn mapped(&self, name: &'static str) -> Result<Mapped, MapError> {
-        // A map that is open for reading alone can't be mapped at all (bpf_map_mmap in kernel/bpf/syscall.c wants a shared
-        // mapping, which mmap makes a private one of). So it is opened for both, mapped for reading, and closed.
-        let (data, shape) = self.open_for(&spec(name), Access::Write)?;
+        let (data, shape) = self.mappable(name)?;
         Mapped::new(
             name,
             data.fd().as_fd(),
@@ -65,6 +63,14 @@ impl Pins<'_> {
             self.access == Access::Write,
         )
         .map_err(|cause| self.unopened(name, cause))
+    }
+
+    /// Opens an array that is to be mapped into memory.
+    ///
+    /// A map that is open for reading alone can't be mapped at all (`bpf_map_mmap` in `kernel/bpf/syscall.c` wants a shared mapping,
+    /// which mmap makes a private one of). So it is opened for both, and whoever may not write maps it for reading.
+    pub fn mappable(&self, name: &'static str) -> Result<(MapData, Shape), MapError> {
+        self.open_for(&spec(name), Access::Write)
     }
 
     /// Checks the shape of a map that nobody reads here.
@@ -109,7 +115,8 @@ impl Pins<'_> {
         Ok((data, found))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Where a map is pinned.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
