@@ -1,6 +1,7 @@
 //! The program behind `cargo xtask bench`: measures the data plane, by itself and beside kube-proxy, in namespaces of its own. It
 //! is a program of its own, so that the other verbs are built without a Kubernetes client.
 
+mod bpf;
 mod chart;
 mod control_plane;
 mod document;

@@ -1,8 +1,6 @@
 //! `bench packet`: what a packet costs in the programs, by `BPF_PROG_TEST_RUN`. No device and no stack is in it; that is
 //! `bench traffic`'s part.
 
-mod assembler;
-mod bpf;
 mod case;
 mod counts;
 mod document;
@@ -10,7 +8,6 @@ mod feeder;
 mod frames;
 mod map;
 mod operations;
-mod program;
 mod services;
 mod world;
 
@@ -20,9 +17,9 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use lab::Sandbox;
 
+use crate::bpf::program::Program;
 use crate::machine::{self, Machine};
 use document::{Results, Settings};
-use program::Program;
 use world::World;
 
 /// What `bench packet` takes.

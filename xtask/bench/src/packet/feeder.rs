@@ -9,11 +9,11 @@ use std::ops::Range;
 use anyhow::{Context, Result, ensure};
 use lb_common::packet::ETHERNET;
 
-use super::assembler::Register::{R0, R1, R2, R3, R4, R6, R10};
-use super::assembler::Width::{Dw, W};
-use super::assembler::{Code, Helper};
 use super::map::Map;
-use super::program::{Program, Ran};
+use crate::bpf::assembler::Register::{R0, R1, R2, R3, R4, R6, R10};
+use crate::bpf::assembler::Width::{Dw, W};
+use crate::bpf::assembler::{Code, Helper};
+use crate::bpf::program::{Program, Ran};
 
 /// A program that gives each run the next packet, for as long as the value lives.
 pub struct Feeder {

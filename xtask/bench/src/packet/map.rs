@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
 
-use super::bpf::{self, Command, CreateMap, Element};
-use super::program::Program;
+use crate::bpf::program::Program;
+use crate::bpf::{self, Command, CreateMap, Element};
 
 /// `BPF_MAP_TYPE_ARRAY` and `BPF_MAP_TYPE_PROG_ARRAY` of `enum bpf_map_type`.
 const ARRAY: u32 = 2;

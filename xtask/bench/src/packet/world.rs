@@ -23,8 +23,8 @@ use super::counts::{Counts, Tables};
 use super::feeder::Feeder;
 use super::frames::{self, Family, OPENING};
 use super::operations::Counted;
-use super::program::Program;
 use super::services;
+use crate::bpf::program::Program;
 
 /// Most established flows of a case; a multiple of [`BATCH`].
 const FLOWS: u32 = 128_000;

@@ -11,8 +11,8 @@ use super::super::case::{Case, Flows, Packets};
 use super::super::counts::Counts;
 use super::super::feeder::Feeder;
 use super::super::frames::Family;
-use super::super::program::Program;
 use super::World;
+use crate::bpf::program::Program;
 use crate::numbers::median;
 
 impl World {

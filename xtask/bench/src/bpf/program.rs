@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result, ensure};
 
 use super::assembler::Code;
-use super::bpf::{self, Command, LoadProgram, TestRun};
+use super::{Command, LoadProgram, TestRun, call, call_for_descriptor};
 
 /// A program, for as long as the value lives.
 pub struct Program(OwnedFd);
@@ -58,7 +58,7 @@ impl Program {
         };
         // SAFETY: code and licence outlive the call; the code has the length told, the licence ends in a zero. The command returns a
         // descriptor.
-        let descriptor = unsafe { bpf::call_for_descriptor(Command::ProgLoad, &mut attributes)? };
+        let descriptor = unsafe { call_for_descriptor(Command::ProgLoad, &mut attributes)? };
         Ok(Self(descriptor))
     }
 
@@ -88,7 +88,7 @@ impl Program {
             ..TestRun::default()
         };
         // SAFETY: the frame outlives the call and has the size told; no other is asked for.
-        unsafe { bpf::call(Command::ProgTestRun, &mut attributes) }
+        unsafe { call(Command::ProgTestRun, &mut attributes) }
             .with_context(|| format!("run a program on {} octets", frame.len()))?;
         Ok(Ran {
             action: attributes.result as i32,

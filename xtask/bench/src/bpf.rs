@@ -1,6 +1,9 @@
 //! bpf(2), as much of it as the programs and maps of this bench need. The structs are the heads of `union bpf_attr`
 //! (`include/uapi/linux/bpf.h`); the kernel takes a shorter one as one that ends in zeros.
 
+pub mod assembler;
+pub mod program;
+
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
