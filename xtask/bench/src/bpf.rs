@@ -19,6 +19,7 @@ pub enum Command {
     MapUpdateElem = 2,
     ProgLoad = 5,
     ProgTestRun = 10,
+    LinkCreate = 28,
 }
 
 /// Of `BPF_MAP_CREATE`.
@@ -53,6 +54,16 @@ pub struct LoadProgram {
     pub log_level: u32,
     pub log_size: u32,
     pub log: u64,
+}
+
+/// Of `BPF_LINK_CREATE`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
+pub struct CreateLink {
+    pub program: u32,
+    pub device: u32,
+    pub hook: u32,
+    pub flags: u32,
 }
 
 /// Of `BPF_PROG_TEST_RUN`. The frames are addresses.

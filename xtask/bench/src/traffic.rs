@@ -7,6 +7,7 @@ mod busy;
 mod client;
 mod document;
 mod goals;
+mod idle;
 mod kube_proxy;
 mod rig;
 mod service;
@@ -204,8 +205,12 @@ fn rigs(options: &Options, modes: &[Mode], cpu: usize) -> Result<Vec<Rig>> {
             services: mode.services,
             vips: None,
             agents: None,
+            links: Vec::new(),
             testbed,
         };
+        if mode.plane == Plane::Idle {
+            rig.links = idle::attach(&rig.testbed)?;
+        }
         if mode.plane.is_lb() {
             let others = if mode.services > 1 { mode.services } else { 0 };
             let lb = options.programs.lb();

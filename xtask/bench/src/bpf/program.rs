@@ -5,10 +5,24 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result, ensure};
 
 use super::assembler::Code;
-use super::{Command, LoadProgram, TestRun, call, call_for_descriptor};
+use super::{Command, CreateLink, LoadProgram, TestRun, call, call_for_descriptor};
 
 /// A program, for as long as the value lives.
 pub struct Program(OwnedFd);
+
+/// A place where the kernel runs a program; the number is the kernel's (`enum bpf_attach_type`).
+#[derive(Debug, Clone, Copy)]
+pub enum Hook {
+    /// Packets that a device receives.
+    TcxIngress = 46,
+    /// Packets that a device sends.
+    TcxEgress = 47,
+}
+
+/// What keeps a program at a hook, for as long as the value lives.
+pub struct Link {
+    _descriptor: OwnedFd,
+}
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +82,25 @@ impl Program {
     /// If no descriptor is left.
     pub fn of(program: BorrowedFd<'_>) -> Result<Self> {
         Ok(Self(program.try_clone_to_owned()?))
+    }
+
+    /// Has the kernel run it at a hook of a device of the caller's network namespace.
+    ///
+    /// # Errors
+    /// If the kernel refuses; before Linux 6.6 it does not know these hooks.
+    pub fn attach(&self, hook: Hook, device: u32) -> Result<Link> {
+        let mut attributes = CreateLink {
+            program: self.descriptor() as u32,
+            device,
+            hook: hook as u32,
+            flags: 0,
+        };
+        // SAFETY: the attributes point to nothing. The command returns a descriptor.
+        let descriptor = unsafe { call_for_descriptor(Command::LinkCreate, &mut attributes) };
+        Ok(Link {
+            _descriptor: descriptor
+                .with_context(|| format!("attach a program to device {device} by tcx"))?,
+        })
     }
 
     /// Its descriptor.

@@ -62,7 +62,7 @@ fn bar(results: &Results, mode: Mode, place: Place, workload: Workload) -> Optio
         high: ratio.high,
         text: format!("{:.2}", ratio.value),
         tone: match mode.plane {
-            Plane::Direct | Plane::Nftables => Tone::Other,
+            Plane::Direct | Plane::Idle | Plane::Nftables => Tone::Other,
             Plane::Iptables | Plane::IptablesNft => Tone::Another,
             Plane::Stack | Plane::Sockets => Tone::OwnToo,
             Plane::RedirectClient | Plane::Redirect | Plane::SocketsRedirect => Tone::Own,

@@ -18,6 +18,8 @@ right after each other, each round in another order. A ratio is that of two figu
 lowest and the highest in brackets.
 
 - *direct*: the client asks the pod's own address; the nodes have no load balancer and no netfilter rule.
+- *programs that do nothing*: the same, with an empty program at both hooks of each pod's device, where lb has its own. It is what is paid
+  for being asked at all; no program at these hooks can cost less.
 - *kube-proxy*: the real one follows a real API server on both nodes until its rules are written, and ends; the rules stay. Each Service has
   three endpoints. The measured Services come last.
 - *lb*: the agent runs on both nodes, with the flags that its name says and a Service CIDR; else with its defaults. The other Services of

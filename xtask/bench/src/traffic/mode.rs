@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Plane {
     /// Nothing: the client asks the pod itself, and the nodes have no netfilter rule
     Direct,
+    /// The same, with programs that do nothing where lb has its own
+    Idle,
     /// kube-proxy in nftables mode
     Nftables,
     /// kube-proxy in iptables mode, with the kernel's old tables
@@ -72,8 +74,9 @@ pub enum Workload {
 
 impl Plane {
     /// What is measured if nothing is said.
-    pub const DEFAULT: [Plane; 8] = [
+    pub const DEFAULT: [Plane; 9] = [
         Plane::Direct,
+        Plane::Idle,
         Plane::Nftables,
         Plane::Iptables,
         Plane::Stack,
@@ -87,6 +90,7 @@ impl Plane {
     pub fn name(self) -> &'static str {
         match self {
             Plane::Direct => "direct",
+            Plane::Idle => "programs that do nothing",
             Plane::Nftables => "kube-proxy nftables",
             Plane::Iptables => "kube-proxy iptables-legacy",
             Plane::IptablesNft => "kube-proxy iptables-nft",
@@ -105,7 +109,12 @@ impl Plane {
 
     /// Whether it is this project.
     pub fn is_lb(self) -> bool {
-        self != Plane::Direct && !self.is_kube_proxy()
+        self.has_services() && !self.is_kube_proxy()
+    }
+
+    /// Whether there is anything to translate.
+    pub fn has_services(self) -> bool {
+        !matches!(self, Plane::Direct | Plane::Idle)
     }
 
     /// Whether a node, 1 or 2, hands packets on past its stack.
@@ -133,7 +142,10 @@ impl Mode {
             asks,
         };
         let mut modes = vec![mode(Plane::Direct, 0, Asks::Pod)];
-        for &plane in planes.iter().filter(|plane| **plane != Plane::Direct) {
+        if planes.contains(&Plane::Idle) {
+            modes.push(mode(Plane::Idle, 0, Asks::Pod));
+        }
+        for &plane in planes.iter().filter(|plane| plane.has_services()) {
             let sizes = if plane.is_lb() { sizes } else { proxy_sizes };
             modes.extend(sizes.iter().map(|size| mode(plane, *size, Asks::Vip)));
             let also_pods =
@@ -151,13 +163,13 @@ impl Mode {
             return false;
         }
         let is_short = matches!(workload, Workload::TcpRr | Workload::TcpCrr);
-        self.plane == Plane::Direct || self.asks == Asks::Vip || is_short
+        !self.plane.has_services() || self.asks == Asks::Vip || is_short
     }
 
     /// As it stands in a table.
     pub fn name(self) -> String {
         match self.plane {
-            Plane::Direct => self.plane.name().to_owned(),
+            plane if !plane.has_services() => plane.name().to_owned(),
             plane => {
                 let asks = match self.asks {
                     Asks::Vip => "",
@@ -213,13 +225,19 @@ mod tests {
     #[test]
     fn direct_comes_first_and_pods_are_asked_with_the_most_services() {
         let modes = Mode::all(
-            &[Plane::Redirect, Plane::Nftables, Plane::Sockets],
+            &[
+                Plane::Redirect,
+                Plane::Nftables,
+                Plane::Idle,
+                Plane::Sockets,
+            ],
             &[1, 100],
             &[1, 10],
         );
         let names: Vec<String> = modes.into_iter().map(Mode::name).collect();
         let expected = [
             "direct",
+            "programs that do nothing",
             "lb redirect, 1",
             "lb redirect, 100",
             "lb redirect, 100, for no Service",

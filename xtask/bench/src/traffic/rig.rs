@@ -11,6 +11,7 @@ use super::agent::{self, Agent};
 use super::client::Sample;
 use super::mode::{Asks, Mode, Place, Plane, Workload};
 use super::testbed::Testbed;
+use crate::bpf::program::Link;
 
 /// How long a node may take to learn where the pods are.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,6 +28,8 @@ pub struct Rig {
     pub vips: Option<[IpAddr; 2]>,
     // Dropped before the testbed.
     pub agents: Option<[Agent; 2]>,
+    /// Of programs that do nothing.
+    pub links: Vec<Link>,
     pub testbed: Testbed,
 }
 

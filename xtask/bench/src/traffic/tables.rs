@@ -6,12 +6,16 @@ use std::fmt::Write as _;
 use super::beside;
 use super::client::Sample;
 use super::goals::{self, Goal};
-use super::mode::{Place, Plane, Workload};
+use super::mode::{Asks, Place, Plane, Workload};
 use super::results::{Results, Row};
 use crate::numbers::{median, short};
 
 /// What stands where there is nothing.
 const NONE: &str = "–";
+
+const HOOKS: &str = "\
+A packet that goes by the host's stack passes two hooks on its way, and so does its answer. The kernel's own part of that is paid by
+every program that is attached there.";
 
 /// All tables.
 pub fn tables(results: &Results) -> String {
@@ -22,6 +26,9 @@ pub fn tables(results: &Results) -> String {
         "\n## Beside kube-proxy\n\n{}",
         beside::tables(results)
     );
+    if let Some(table) = hooks(results) {
+        let _ = write!(text, "\n## What the hooks cost\n\n{HOOKS}\n\n{table}");
+    }
     for place in Place::ALL {
         let _ = write!(
             text,
@@ -108,6 +115,24 @@ fn goals(results: &Results) -> String {
     text
 }
 
+/// What traffic for no Service pays for hooks, and for what lb does there; nothing where programs that do nothing were not measured.
+fn hooks(results: &Results) -> Option<String> {
+    let mut text = String::from(
+        "| for no Service | programs that do nothing ÷ direct | lb ÷ programs that do nothing | lb ÷ direct |\n|---|---|---|---|\n",
+    );
+    for place in Place::ALL {
+        for workload in [Workload::TcpRr, Workload::TcpCrr] {
+            let of = |plane| results.extreme(plane, Asks::Pod, true, place, workload);
+            let (direct, idle, lb) = (of(Plane::Direct)?, of(Plane::Idle)?, of(Plane::Stack)?);
+            let ratios = [idle.over(direct), lb.over(idle), lb.over(direct)];
+            let cells = ratios.map(|it| it.map_or(NONE.to_owned(), |it| it.to_string()));
+            let name = format!("{} {}", place.name(), workload.name());
+            let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+        }
+    }
+    Some(text)
+}
+
 fn limit(goal: &Goal, limit: Option<f64>) -> String {
     let sign = if goal.is_rate() { '≥' } else { '≤' };
     limit.map_or(NONE.to_owned(), |limit| format!("{sign} {limit}"))
@@ -163,7 +188,7 @@ fn absolute(results: &Results, place: Place) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mode::{Asks, Mode};
+    use super::super::mode::Mode;
     use super::super::results::tests::of;
     use super::*;
 

@@ -71,6 +71,11 @@ impl Testbed {
         &self.cgroups[number - 1]
     }
 
+    /// The pod that asks.
+    pub fn client(&self) -> &Pod {
+        &self.client
+    }
+
     /// The pod that answers.
     pub fn backend(&self, place: Place) -> &Pod {
         &self.backends[place as usize]
