@@ -8,6 +8,7 @@ mod feeder;
 mod frames;
 mod map;
 mod operations;
+mod pods;
 mod services;
 mod world;
 
@@ -56,10 +57,12 @@ pub fn run(options: &Options) -> Result<()> {
     );
     // From here on no pin that is made is seen by the rest of the machine.
     let sandbox = Sandbox::enter()?;
+    let device = pods::enter_beside_a_device()?;
     let empty = Program::empty()?;
     let mut worlds = Vec::new();
     for services in &options.services {
         worlds.push(World::usual(sandbox.bpffs(), *services)?);
+        worlds.push(World::redirecting(sandbox.bpffs(), *services, device)?);
         worlds.push(World::roomy(sandbox.bpffs(), *services, options)?);
     }
     worlds.push(World::lru(sandbox.bpffs(), 1)?);

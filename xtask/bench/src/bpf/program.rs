@@ -35,6 +35,8 @@ pub struct Ran {
 
 /// Go on (`TC_ACT_UNSPEC`).
 const NEXT: i32 = -1;
+/// To the device that a helper was told (`TC_ACT_REDIRECT`).
+const REDIRECT: i32 = 7;
 
 impl Ran {
     /// The nanoseconds, where the packet goes on.
@@ -43,6 +45,18 @@ impl Ran {
     /// Where it does not.
     pub fn goes_on(self) -> Result<f64> {
         ensure!(self.action == NEXT, "a packet does not go on: {self:?}");
+        Ok(f64::from(self.nanoseconds))
+    }
+
+    /// The nanoseconds, where the packet is handed to another device.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub fn is_redirected(self) -> Result<f64> {
+        ensure!(
+            self.action == REDIRECT,
+            "a packet is not handed over: {self:?}"
+        );
         Ok(f64::from(self.nanoseconds))
     }
 }

@@ -19,6 +19,8 @@ pub enum Direction {
 pub enum Packets {
     /// One packet, run again and again: all that it touches is in the nearest cache.
     Hot(Direction, Hot),
+    /// One packet of an established flow, which is handed over past the stack; its headers are written anew before each run.
+    Redirected,
     /// Packets to the VIPs, all in one loop of the kernel's, each of another flow.
     Loop(Flows),
     /// Packets to the VIPs, each run by a system call of its own.
@@ -67,6 +69,12 @@ pub const USUAL: &[Case] = &[
     Case { goal: "P11b", what: "fresh, 10 000 established flows", packets: Packets::Fresh(Flows::Established(10_000)), limits: Some([600.0, 380.0]) },
 ];
 
+/// With the redirect path on.
+#[rustfmt::skip]
+pub const REDIRECT: &[Case] = &[
+    Case { goal: "P7", what: "established, past the stack to the backend", packets: Packets::Redirected, limits: Some([90.0, 45.0]) },
+];
+
 /// With room for every flow that begins.
 #[rustfmt::skip]
 pub const ROOMY: &[Case] = &[
@@ -85,19 +93,20 @@ impl Packets {
     pub fn direction(self) -> Direction {
         match self {
             Self::Hot(direction, _) => direction,
-            Self::Loop(_) | Self::Fresh(_) => Direction::FromPod,
+            Self::Redirected | Self::Loop(_) | Self::Fresh(_) => Direction::FromPod,
         }
     }
 
-    /// What each of them is counted as, if it is.
-    pub fn reason(self) -> Option<Reason> {
+    /// What each of them is counted as.
+    pub fn reasons(self) -> &'static [Reason] {
         match self {
-            Self::Hot(_, Hot::Unrelated) => None,
-            Self::Hot(Direction::ToPod, Hot::Established) => Some(Reason::Reply),
+            Self::Hot(_, Hot::Unrelated) => &[],
+            Self::Hot(Direction::ToPod, Hot::Established) => &[Reason::Reply],
+            Self::Redirected => &[Reason::Forward, Reason::Delivered],
             Self::Hot(Direction::FromPod, Hot::Established)
             | Self::Loop(Flows::Established(_))
-            | Self::Fresh(Flows::Established(_)) => Some(Reason::Forward),
-            Self::Loop(Flows::New) | Self::Fresh(Flows::New) => Some(Reason::NewFlow),
+            | Self::Fresh(Flows::Established(_)) => &[Reason::Forward],
+            Self::Loop(Flows::New) | Self::Fresh(Flows::New) => &[Reason::NewFlow],
         }
     }
 }

@@ -19,6 +19,8 @@ program that does nothing, which is run on the same frame right before.
 - P7 and P10: one packet again and again in the kernel's own loop; all that it touches is in the nearest cache. The endpoint of
   every Service is its VIP itself, so that a translated packet is the same packet: every step is taken but for the change of a
   port.
+- *Past the stack* (P7): the same with `--redirect=on`, to a pod behind a veth a hop away. A small program writes the packet's headers anew
+  before each run, for they are changed. What the kernel then does with the packet is not in it.
 - P8 and P9: the same loop, in which a small program gives each run the addresses and ports of another client and goes on with the
   agent's, by a tail call. Before the empty program it is what is subtracted. Established flows come in random order, each as often.
   New flows never were.

@@ -34,10 +34,29 @@ impl Feeder {
     /// # Errors
     /// If the kernel refuses a program or a map, and without a frame or with one of another length.
     pub fn new(frames: impl ExactSizeIterator<Item = Vec<u8>>) -> Result<Self> {
-        let packets = frames.len() as u32;
         let mut frames = frames.peekable();
         let first = frames.peek().context("no packet to feed")?.clone();
-        let stretch = stretch(&first)?;
+        Self::of_stretch(stretch(&first)?, first, frames)
+    }
+
+    /// For the same segments, where what is run changes more of them: all up to the ports is written anew.
+    ///
+    /// # Errors
+    /// As for [`Feeder::new`].
+    pub fn of_headers(frames: impl ExactSizeIterator<Item = Vec<u8>>) -> Result<Self> {
+        let mut frames = frames.peekable();
+        let first = frames.peek().context("no packet to feed")?.clone();
+        let end = stretch(&first)?.end.next_multiple_of(8);
+        Self::of_stretch(0..end, first, frames)
+    }
+
+    fn of_stretch(
+        stretch: Range<usize>,
+        first: Vec<u8>,
+        frames: impl ExactSizeIterator<Item = Vec<u8>>,
+    ) -> Result<Self> {
+        let packets = frames.len() as u32;
+        ensure!(stretch.end <= first.len(), "a packet that is cut short");
         let rows = Map::array(stretch.len(), packets)?;
         for (number, frame) in frames.enumerate() {
             ensure!(
@@ -91,9 +110,7 @@ fn stretch(frame: &[u8]) -> Result<Range<usize>> {
         Some(6) => ETHERNET + 8..ETHERNET + 40,
         version => anyhow::bail!("no IP: version {version:?}"),
     };
-    let stretch = addresses.start..addresses.end + 8;
-    ensure!(stretch.end <= frame.len(), "a packet that is cut short");
-    Ok(stretch)
+    Ok(addresses.start..addresses.end + 8)
 }
 
 /// Takes the next row, wraps around behind the last one, writes it into the packet, goes on.

@@ -6,6 +6,7 @@ use lb_common::packet::TcpFlags;
 use lb_common::testing::{Frame, L4};
 
 use super::case::{Direction, Flows, Hot, Packets};
+use super::pods;
 use super::services::PORT;
 
 /// Ports of a client before the next address is one.
@@ -45,6 +46,7 @@ impl Family {
 pub fn packet(packets: Packets, client: u32, vip: IpAddr) -> Vec<u8> {
     match packets {
         Packets::Hot(direction, Hot::Established) => segment(client, vip, ACK, direction),
+        Packets::Redirected => pods::packet(vip),
         Packets::Hot(direction, Hot::Unrelated) => {
             segment(client, pod(&vip, OTHER), ACK, direction)
         }
@@ -62,7 +64,7 @@ pub fn segment(client: u32, peer: IpAddr, flags: u8, direction: Direction) -> Ve
     let port = 32_768 + (client % PORTS) as u16;
     let l4 = L4::tcp(port, PORT, flags);
     let is_answer = direction == Direction::ToPod;
-    match (pod(&peer, client / PORTS), peer) {
+    match (self::client(&peer, client), peer) {
         (IpAddr::V4(pod), IpAddr::V4(peer)) => {
             let frame = Frame::new(pod.octets(), peer.octets(), l4);
             if is_answer { frame.reversed() } else { frame }.build()
@@ -73,6 +75,11 @@ pub fn segment(client: u32, peer: IpAddr, flags: u8, direction: Direction) -> Ve
         }
         (pod, peer) => unreachable!("{pod} and {peer} are of different families"),
     }
+}
+
+/// A client's address, by the client's number.
+pub fn client(peer: &IpAddr, number: u32) -> IpAddr {
+    pod(peer, number / PORTS)
 }
 
 /// A pod's address, of the same family as its peer's.

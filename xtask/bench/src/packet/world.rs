@@ -3,6 +3,7 @@
 
 mod measure;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -10,23 +11,23 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use lb_common::reason::Reason;
 use lb_common::testing::Random;
-use lb_userspace::datapath::{Datapath, Loader, PinPaths, object};
+use lb_userspace::datapath::{Datapath, Delivery, Loader, PinPaths, object};
 use lb_userspace::maps::Limits;
-use lb_userspace::maps::bpf::{Access, BpfMaps};
+use lb_userspace::maps::bpf::{Access, BpfMaps, LocalPodMaps};
 
 use super::Options;
-use super::case::{Case, Direction, FULL, Flows, Packets, ROOMY, Row, USUAL};
+use super::case::{Case, Direction, FULL, Flows, Packets, REDIRECT, ROOMY, Row, USUAL};
 use super::counts::{Counts, Tables};
 use super::feeder::Feeder;
 use super::frames::{self, Family, OPENING};
 use super::operations::Counted;
-use super::services;
+use super::{pods, services};
 use crate::bpf::program::Program;
 
-/// Most established flows of a case; a multiple of [`BATCH`].
+/// Most established flows of a case.
 const FLOWS: u32 = 128_000;
 /// Flows that there is room for in a table that is to be full.
 const ROOM: u32 = 262_144;
@@ -46,6 +47,8 @@ pub struct World {
     clients: [u32; 2],
     random: Random,
     datapath: Datapath,
+    /// What hands packets over, where something does: for as long as it lives.
+    delivery: Option<Delivery>,
     maps: BpfMaps,
 }
 
@@ -59,8 +62,31 @@ impl World {
         let flows = Limits::default().flows;
         let mut world = Self::new(&folder, services, flows, USUAL, Tables::Usual)?;
         for family in Family::ALL {
-            world.establish(family)?;
+            world.establish(family, FLOWS)?;
         }
+        Ok(world)
+    }
+
+    /// With the redirect path on, and a flow of each family to a pod behind this device.
+    ///
+    /// # Errors
+    /// As for [`World::usual`], and if the kernel can't hand packets over.
+    pub fn redirecting(bpffs: &Path, services: u32, device: u32) -> Result<Self> {
+        let folder = bpffs.join(format!("redirecting-{services}"));
+        let flows = Limits::default().flows;
+        let mut world = Self::new(&folder, services, flows, REDIRECT, Tables::Usual)?;
+        for family in Family::ALL {
+            world.establish(family, 1)?;
+        }
+        let mut delivery = world.datapath.take_delivery();
+        let switch = delivery.as_mut();
+        let switch = switch.map_err(|state| anyhow!("{state:?}: the kernel hands nothing over"))?;
+        let mut rows = LocalPodMaps::open(&PinPaths::new(&folder).layout(), Access::Write)?;
+        let vips = Family::ALL.map(|family| world.vip(family, 0));
+        let pods = vips.into_iter().flat_map(|vip| pods::rows(vip, device));
+        rows.change(&BTreeMap::new(), &pods.collect())?;
+        switch.turn_on()?;
+        world.delivery = delivery.ok();
         Ok(world)
     }
 
@@ -72,7 +98,7 @@ impl World {
         let folder = bpffs.join(format!("lru-{services}"));
         let mut world = Self::new(&folder, services, 0, USUAL, Tables::Lru)?;
         for family in Family::ALL {
-            world.establish(family)?;
+            world.establish(family, FLOWS)?;
         }
         Ok(world)
     }
@@ -122,7 +148,7 @@ impl World {
                 ..default
             },
             sockets: None,
-            redirect: false,
+            redirect: cases.iter().any(|case| case.packets == Packets::Redirected),
         }
         .load()?;
         let mut maps = BpfMaps::open(&paths.layout(), Access::Write)?;
@@ -140,6 +166,7 @@ impl World {
             clients: [0; 2],
             random: Random::new(1),
             datapath,
+            delivery: None,
             maps,
         })
     }
@@ -180,10 +207,10 @@ impl World {
         self.cases.iter().map(row).collect()
     }
 
-    /// The next clients open connections, are answered, and go on.
-    fn establish(&mut self, family: Family) -> Result<()> {
-        for _ in 0..FLOWS / BATCH {
-            let clients = self.next_clients(family, BATCH);
+    /// The next clients, so many, open connections, are answered, and go on.
+    fn establish(&mut self, family: Family, count: u32) -> Result<()> {
+        for first in (0..count).step_by(BATCH as usize) {
+            let clients = self.next_clients(family, BATCH.min(count - first));
             let reasons = [Reason::NewFlow, Reason::Reply, Reason::Forward];
             for ((direction, flags), reason) in OPENING.into_iter().zip(reasons) {
                 let vip = |client| self.vip(family, client);
@@ -221,7 +248,7 @@ impl World {
             .run(self.program(direction), feeder.packets())?
             .goes_on()?;
         let counted = Counts::of(&self.maps)?.since(&before);
-        counted.ensure_all(feeder.packets(), Some(reason))?;
+        counted.ensure_all(feeder.packets(), &[reason])?;
         Ok(counted)
     }
 

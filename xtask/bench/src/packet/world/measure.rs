@@ -26,6 +26,7 @@ impl World {
         let before = Counts::of(&self.maps)?;
         let (cost, packets) = match case.packets {
             Packets::Hot(..) => self.hot(case.packets, family, empty, options),
+            Packets::Redirected => self.redirected(number, empty, options),
             Packets::Loop(Flows::Established(flows)) => {
                 self.established(number, flows, empty, options)
             }
@@ -35,9 +36,9 @@ impl World {
         .with_context(|| format!("{}, {}", case.what, family.name()))?;
         let counted = Counts::of(&self.maps)?.since(&before);
         let checked = counted
-            .ensure_all(packets, case.packets.reason())
-            .and_then(|()| match case.packets.reason() {
-                Some(Reason::NewFlow) => counted.ensure_tables(self.tables, packets),
+            .ensure_all(packets, case.packets.reasons())
+            .and_then(|()| match case.packets.reasons() {
+                [Reason::NewFlow] => counted.ensure_tables(self.tables, packets),
                 _ => Ok(()),
             });
         checked.with_context(|| format!("{}, {}", case.what, family.name()))?;
@@ -59,6 +60,20 @@ impl World {
         let idle = empty.run(&frame, options.repeat)?.goes_on()?;
         let busy = program.run(&frame, options.repeat)?.goes_on()?;
         Ok((busy - idle, options.repeat + 1))
+    }
+
+    /// One packet again and again, as it was before it was handed over.
+    fn redirected(
+        &mut self,
+        number: usize,
+        empty: &Program,
+        options: &Options,
+    ) -> Result<(f64, u32)> {
+        let feeder = self.feeder(number, 1)?;
+        let idle = feeder.run(empty, options.repeat)?.goes_on()?;
+        feeder.run(&self.from_pod, 1)?.is_redirected()?;
+        let busy = feeder.run(&self.from_pod, options.repeat)?;
+        Ok((busy.is_redirected()? - idle, options.repeat + 1))
     }
 
     /// Packets of many established flows in one loop.
@@ -86,7 +101,11 @@ impl World {
         let mut clients: Vec<u32> = (0..flows).collect();
         shuffle(&mut clients, &mut self.random);
         let clients = clients.into_iter();
-        let feeder = Feeder::new(clients.map(|client| self.packet(packets, family, client)))?;
+        let frames = clients.map(|client| self.packet(packets, family, client));
+        let feeder = match packets {
+            Packets::Redirected => Feeder::of_headers(frames),
+            _ => Feeder::new(frames),
+        }?;
         Ok(self.feeders[number].insert(Rc::new(feeder)).clone())
     }
 
