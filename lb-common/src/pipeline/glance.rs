@@ -3,7 +3,7 @@
 
 use super::unallocated;
 use crate::addr::Protocol;
-use crate::packet::{Octets, Parse};
+use crate::packet::{Octets, Packet, Parse, Transport};
 
 /// What is known of an address by itself.
 pub trait Addresses {
@@ -63,5 +63,16 @@ pub fn to_workload<D: Addresses>(dp: &D, octets: &(impl Octets + ?Sized), l3: us
         Sight::Service
     } else {
         Sight::Other
+    }
+}
+
+/// Whether [`to_workload`] takes a packet that was read, and maybe translated since, for one that may be a Service's.
+#[inline(always)]
+pub fn may_be_answer<D: Addresses>(dp: &D, packet: &Packet<D::Address>) -> bool {
+    match packet.transport {
+        Transport::Tcp(..) | Transport::Udp(..) | Transport::Sctp(..) => {
+            dp.may_be_backend(&packet.source)
+        }
+        _ => true,
     }
 }

@@ -1,8 +1,8 @@
 //! What the addresses alone decide.
 
 use super::*;
-use crate::packet::ETHERNET;
-use crate::pipeline::glance::Addresses;
+use crate::packet::{self, ETHERNET};
+use crate::pipeline::glance::{self, Addresses, Sight};
 use crate::service_cidr::ServiceCidrs;
 use crate::testing::strategies::on_both_families;
 
@@ -54,6 +54,26 @@ on_both_families! {
             assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::NotForService));
             assert_eq!(received, octets);
         }
+    }
+
+    fn what_was_read_is_taken_for_an_answer_as_at_first_sight<A>() {
+        let (dp, _) = serving::<A>(Protocol::Tcp, 1);
+        forwarded(&dp, &segment(40_000, SYN));
+        let mut seen = [0; 2];
+        for from in [A::pod(1), A::pod(9)] {
+            for l4 in [
+                L4::tcp(40_000, 80, SYN),
+                L4::udp(40_000, 53, b"odd"),
+                L4::Other { protocol: 47, payload: b"odd".to_vec() },
+            ] {
+                let octets = Frame::new(from, A::pod(100), l4).build();
+                let packet = packet::parse::<A>(&*octets, ETHERNET).unwrap();
+                let first = glance::to_workload(&dp, &*octets, ETHERNET) == Sight::Service;
+                assert_eq!(glance::may_be_answer(&dp, &packet), first, "{packet:?}");
+                seen[usize::from(first)] += 1;
+            }
+        }
+        assert_eq!(seen, [2, 4]);
     }
 
     fn a_backend_is_marked_before_its_flow_is_known_and_stays_so<A>() {
