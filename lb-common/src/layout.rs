@@ -128,7 +128,7 @@ pub mod limit {
     /// Backends of one family. An endpoint takes one entry for each service port that it serves.
     pub const BACKENDS: u32 = 65_536;
     /// Slots of all service ports.
-    pub const SLOTS: u32 = 1_048_576;
+    pub const SLOTS: u32 = 524_288;
     /// Service ports.
     pub const SERVICES: u32 = 65_536;
     /// Flows of one family that the table of [`flows`](crate::flows) has room for: 32 768 buckets of seven.

@@ -18,7 +18,7 @@ pub const LIMITS: Limits = Limits {
     families: Families::Both,
     frontends: 65_536,
     backends: 65_536,
-    slots: 1_048_576,
+    slots: 524_288,
     services: 65_536,
     flows: 0,
     conntrack: 64,

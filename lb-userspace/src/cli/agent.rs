@@ -97,7 +97,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", env = "LB_MAX_BACKENDS", default_value_t = limit::BACKENDS)]
     max_backends: u32,
 
-    /// Room for slots. A port of a Service takes 1 for one endpoint, 60 for 2 to 6, 840 for up to 16, and about 100 to
+    /// Room for slots. A port of a Service takes 1 for one endpoint, 12 for 2 to 4, 60 for 5 and 6, 840 for up to 16, and about 100 to
     /// 260 an endpoint beyond; while its endpoints change it needs both the old and the new ones.
     #[arg(long, value_name = "N", env = "LB_MAX_SLOTS", default_value_t = limit::SLOTS)]
     max_slots: u32,

@@ -48,8 +48,12 @@ fn assert_stays<A: Family>(dp: &MemoryDataplane<A>, from: u16, protocol: Protoco
 
 /// A port from which a connection would go elsewhere than to `backend`, were it not for affinity.
 fn elsewhere<A: Family>(from: u16, backend: A) -> u16 {
-    let (dp, _) = serving::<A>(Protocol::Tcp, 3);
-    let port = (from..).find(|port| forwarded(&dp, &segment(*port, SYN)).0 != backend);
+    elsewhere_in(&serving::<A>(Protocol::Tcp, 3).0, from, backend)
+}
+
+/// The same, by the table of a Service without affinity.
+fn elsewhere_in<A: Family>(dp: &MemoryDataplane<A>, from: u16, backend: A) -> u16 {
+    let port = (from..).find(|port| forwarded(dp, &segment(*port, SYN)).0 != backend);
     port.expect("a port whose slot is another backend's")
 }
 
@@ -160,8 +164,12 @@ on_both_families! {
     fn an_endpoint_that_comes_back_has_lost_its_clients_s27<A>() {
         let (mut dp, _) = sticky::<A>(Protocol::Tcp);
         let (backend, _) = forwarded(&dp, &segment(40_000, SYN));
-        let port = elsewhere(40_001, backend);
-        dp.serve(SERVICE, A::vip(10), 80, Protocol::Tcp, &endpoints(3));
+        let (mut other, _) = serving::<A>(Protocol::Tcp, 3);
+        // With other ids the endpoints have other slots.
+        for dp in [&mut dp, &mut other] {
+            dp.serve(SERVICE, A::vip(10), 80, Protocol::Tcp, &endpoints(3));
+        }
+        let port = elsewhere_in(&other, 40_001, backend);
         dp.set_affinity_seconds(SERVICE, SECONDS);
         assert_ne!(forwarded(&dp, &segment(port, SYN)).0, backend);
     }

@@ -78,12 +78,12 @@ fn no_room_for_backends_names_the_flag() {
 fn no_room_for_slots_names_the_flag() {
     check(
         Limits {
-            slots: 100,
+            slots: 20,
             ..TIGHT
         },
         with_endpoints("a", "10.96.0.1:80", 2),
         with_endpoints("b", "10.96.0.2:80", 2),
-        "no room for 60 more slots (60 of 100 are in use); raise --max-slots",
+        "no room for 12 more slots (12 of 20 are in use); raise --max-slots",
     );
 }
 
@@ -134,7 +134,7 @@ fn a_service_that_does_not_fit_after_growing_is_served_as_before() {
     let outcome = world.reconcile();
     assert_eq!(
         outcome.problems[0].to_string(),
-        "Service default/a is served as before its last change: no room for 840 more slots (60 of 500 are in use); raise \
+        "Service default/a is served as before its last change: no room for 840 more slots (12 of 500 are in use); raise \
          --max-slots"
     );
     assert_eq!(world.dump(), before);
@@ -157,9 +157,9 @@ fn a_service_that_lost_an_endpoint_and_does_not_fit_is_removed_as_a_whole() {
 
 #[test]
 fn a_table_that_is_no_longer_is_written_in_place_when_there_is_no_room_beside_it() {
-    let mut world = Watched::new(Limits { slots: 60, ..TIGHT });
+    let mut world = Watched::new(Limits { slots: 12, ..TIGHT });
     world.in_place = true;
-    for count in [6, 2, 5, 1] {
+    for count in [4, 2, 3, 1] {
         apply(&mut world, with_endpoints("a", "10.96.0.1:80", count));
         assert_eq!(world.reconcile().problems, []);
     }
@@ -205,7 +205,7 @@ fn each_family_has_all_the_backend_ids() {
 
 #[test]
 fn slots_that_rest_are_waited_for() {
-    let mut world = Watched::new(Limits { slots: 70, ..TIGHT });
+    let mut world = Watched::new(Limits { slots: 20, ..TIGHT });
     apply(&mut world, with_endpoints("a", "10.96.0.1:80", 2));
     world.reconcile();
     world.apply(&service("a"), Vec::new());
