@@ -3,8 +3,32 @@
 use crate::addr::Protocol;
 use crate::layout::map_type;
 
+/// Octets of the key of `services` behind the number of its bits.
+pub const PATH: usize = 4;
+
+/// The key of `services`, an LPM trie, that stands for a service id which is not 0: a number of bits, and these in network order. They
+/// are the id's binary digits behind the first.
+///
+/// So each id but 1 hangs below another, which is half of it, and a trie of the ids from 1 on has a node for each and no other. Of keys
+/// that all are 32 bits long half of the nodes would be forks that hold nothing and take as much memory.
+pub fn path(id: u32) -> (u32, [u8; PATH]) {
+    let bits = id.checked_ilog2().unwrap_or(0);
+    // The first digit is shifted out.
+    let digits = id.checked_shl(u32::BITS - bits).unwrap_or(0);
+    (bits, digits.to_be_bytes())
+}
+
+/// The service id that a key of `services` stands for; more bits than a path has stand for none, 0.
+pub fn id(bits: u32, path: [u8; PATH]) -> u32 {
+    let digits = u32::from_be_bytes(path);
+    let Some(first) = 1_u32.checked_shl(bits) else {
+        return 0;
+    };
+    first | digits.checked_shr(u32::BITS - bits).unwrap_or(0)
+}
+
 map_type! {
-    /// Value of `services`; the key is the service id, a `u32` that is never 0. Names are padded with zeros.
+    /// Value of `services`; the key is the id's [`path`]. Names are padded with zeros.
     ///
     /// The lengths are the API's limits: 63 octets for a namespace and a Service's name (RFC 1123 label), 15 for a port's
     /// name (RFC 6335).
@@ -63,4 +87,40 @@ fn padded<const N: usize>(text: &str) -> Option<[u8; N]> {
 fn text(octets: &[u8]) -> &str {
     let end = octets.iter().position(|b| *b == 0).unwrap_or(octets.len());
     core::str::from_utf8(&octets[..end]).unwrap_or("?")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_id_hangs_below_half_of_it() {
+        for (number, key) in [
+            (1, (0, [0, 0, 0, 0])),
+            (2, (1, [0, 0, 0, 0])),
+            (3, (1, [0x80, 0, 0, 0])),
+            (6, (2, [0x80, 0, 0, 0])),
+            (7, (2, [0xc0, 0, 0, 0])),
+            (u32::MAX, (31, [0xff, 0xff, 0xff, 0xfe])),
+        ] {
+            assert_eq!(path(number), key, "{number}");
+        }
+        assert_eq!(id(32, [0; PATH]), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_is_one_ids_alone(number in 1_u32..) {
+            let (bits, octets) = path(number);
+            prop_assert_eq!(id(bits, octets), number);
+            let (above, prefix) = path(number / 2);
+            if number > 1 {
+                prop_assert_eq!(above + 1, bits);
+                let mask = u32::MAX.checked_shl(u32::BITS - above).unwrap_or(0);
+                prop_assert_eq!(u32::from_be_bytes(octets) & mask, u32::from_be_bytes(prefix));
+            }
+        }
+    }
 }

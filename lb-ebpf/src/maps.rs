@@ -18,7 +18,7 @@ use lb_common::layout::limit;
 use lb_common::packet::Parse;
 use lb_common::reason::{self, Reason};
 use lb_common::redirect::{LocalPod, RemotePods};
-use lb_common::service::ServiceName;
+use lb_common::service::{self, ServiceName};
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::token_bucket::{ECHO_REPLIES, TokenBucket};
 use lb_common::{reply_filter, vip_filter};
@@ -141,7 +141,7 @@ static LRU_ENTRIES: PerCpuArray<u64, COUNTS> = PerCpuArray::new();
 static ECHO_TOKENS: PerCpuArray<TokenBucket, 1> = PerCpuArray::new();
 /// Read by tools only.
 #[btf_map(name = "services")]
-static SERVICES: HashMap<u32, ServiceName, MAX_SERVICES, NO_PREALLOC> = HashMap::new();
+static SERVICES: LpmTrie<[u8; service::PATH], ServiceName, MAX_SERVICES> = LpmTrie::new();
 /// Read and written by the agent only.
 #[btf_map(name = "config")]
 static CONFIG: Array<Config, 1> = Array::new();

@@ -1,6 +1,6 @@
 //! The maps in the kernel, opened by their pins. It makes and pins none.
 //!
-//! Rows of hash maps that are written one after another go to the kernel in one system call. The arrays `backends_v4`,
+//! Rows of hash maps and of names that are written one after another go to the kernel in one system call. The arrays `backends_v4`,
 //! `backends_v6`, `slots` and `vip_filter` are mapped into memory, so that a table of a thousand slots costs a thousand stores.
 
 mod backends;
@@ -29,7 +29,7 @@ use lb_common::conntrack::{ConntrackKey, Flow};
 use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::name;
-use lb_common::service::ServiceName;
+use lb_common::service::{self, ServiceName};
 use lb_common::socket::{SocketKey, SocketPeer};
 use lb_common::{entries, reason, vip_filter};
 
@@ -68,7 +68,7 @@ pub struct BpfMaps {
     transient_v6: Table<ConntrackKey<V6>, Flow<V6>>,
     affinity_v4: Table<AffinityKey<V4>, Affinity>,
     affinity_v6: Table<AffinityKey<V6>, Affinity>,
-    services: Table<u32, ServiceName>,
+    services: Trie<[u8; service::PATH], ServiceName>,
     slots: Mapped,
     vip_filter: Mapped,
     unserved_v4: Trie<V4, u32>,
@@ -102,11 +102,11 @@ impl BpfMaps {
             transient_v6: pins.table(name::TRANSIENT_V6)?,
             affinity_v4: pins.table(name::AFFINITY_V4)?,
             affinity_v6: pins.table(name::AFFINITY_V6)?,
-            services: pins.table(name::SERVICES)?,
+            services: pins.trie(name::SERVICES)?,
             slots: pins.mapped(name::SLOTS)?,
             vip_filter: pins.mapped(name::VIP_FILTER)?,
-            unserved_v4: Trie::open(&pins, name::UNSERVED_V4)?,
-            unserved_v6: Trie::open(&pins, name::UNSERVED_V6)?,
+            unserved_v4: pins.trie(name::UNSERVED_V4)?,
+            unserved_v6: pins.trie(name::UNSERVED_V6)?,
             service_cidr_v4: Cidrs::open(&pins, name::SERVICE_CIDR_V4)?,
             service_cidr_v6: Cidrs::open(&pins, name::SERVICE_CIDR_V6)?,
             counters: pins.typed(name::COUNTERS, |data| Map::PerCpuArray(data).try_into())?,
@@ -155,11 +155,11 @@ impl BpfMaps {
                 self.frontends_v6.put_all(&keys, &rows, &text)
             }
             Op::PutService(..) => {
-                let (ids, rows) = columns(run, |op| match op {
-                    Op::PutService(id, row) => Some((*id, **row)),
+                let (paths, rows) = columns(run, |op| match op {
+                    Op::PutService(id, row) => Some((service::path(*id), **row)),
                     _ => None,
                 });
-                self.services.put_all(&ids, &rows, &text)
+                self.services.put_all(&paths, &rows, &text)
             }
             _ => run.iter().map(|op| self.apply_one(op)).collect(),
         }
@@ -181,8 +181,14 @@ impl BpfMaps {
                 Family::V4 => self.backends_v4.remove(key.id),
                 Family::V6 => self.backends_v6.remove(key.id),
             },
-            Op::PutService(id, row) => self.services.put(id, row, &key_text(op)),
-            Op::DeleteService(id) => self.services.delete(id, &key_text(op)),
+            Op::PutService(id, row) => {
+                let (bits, path) = service::path(*id);
+                self.services.put(path, bits, **row, &key_text(op))
+            }
+            Op::DeleteService(id) => {
+                let (bits, path) = service::path(*id);
+                self.services.delete(path, bits, &key_text(op))
+            }
             Op::WriteSlots { offset, ids } => self.slots.write_u32s(*offset, ids),
             Op::SetVipBit(bit) => self.change_vip_bit(*bit, true),
             Op::ClearVipBit(bit) => self.change_vip_bit(*bit, false),
@@ -234,7 +240,8 @@ impl Maps for BpfMaps {
 
     fn services(&self) -> Result<Vec<(u32, ServiceName)>, MapError> {
         let mut rows = Vec::new();
-        self.services.each(&mut |id, row| rows.push((id, row)))?;
+        self.services
+            .each(&mut |path, bits, row| rows.push((service::id(bits, path), row)))?;
         Ok(rows)
     }
 

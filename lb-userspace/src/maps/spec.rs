@@ -13,7 +13,7 @@ use lb_common::fragments::{Fragments, FragmentsKey, Held, HeldKey};
 use lb_common::frontend::{Frontend, FrontendKey, SLOTS_PER_ELEMENT};
 use lb_common::layout::{limit, name};
 use lb_common::redirect::{LocalPod, RemotePods};
-use lb_common::service::ServiceName;
+use lb_common::service::{self, ServiceName};
 use lb_common::service_cidr::ServiceCidrs;
 use lb_common::socket::{SocketKey, SocketPeer};
 use lb_common::{entries, reason, reply_filter, vip_filter};
@@ -86,7 +86,6 @@ pub struct MapSpec {
 
 /// All maps, in the order of [`name::ALL`].
 pub fn all(limits: &Limits) -> [MapSpec; 33] {
-    let id = size::<u32>();
     let of = |family, entries| limits.entries_of(family, entries);
     let (ipv4, ipv6) = (Family::V4, Family::V6);
     [
@@ -154,7 +153,11 @@ pub fn all(limits: &Limits) -> [MapSpec; 33] {
             kind: MapKind::PerCpuArray,
             ..array(name::LRU_ENTRIES, size::<u64>(), entries::COUNT)
         },
-        hash(name::SERVICES, id, size::<ServiceName>(), limits.services),
+        trie::<[u8; service::PATH]>(
+            name::SERVICES,
+            size::<ServiceName>(),
+            limits.services,
+        ),
         array(name::CONFIG, size::<Config>(), 1),
         lru(
             name::SOCKET_PEERS,
@@ -284,7 +287,7 @@ fn remote_pods<A>(name: &'static str, max_entries: u32) -> MapSpec {
 }
 
 fn trie<A>(name: &'static str, value_size: u32, max_entries: u32) -> MapSpec {
-    // A key is the number of bits that count, and an address.
+    // A key is the number of bits that count, and these.
     let key = size::<u32>() + size::<A>();
     MapSpec {
         kind: MapKind::LpmTrie,
@@ -391,7 +394,6 @@ mod tests {
         for (map, budget) in [
             (name::FRONTENDS_V4, 96),
             (name::FRONTENDS_V6, 112),
-            (name::SERVICES, 208),
             (name::AFFINITY_V4, 72),
             (name::AFFINITY_V6, 88),
             (name::SOCKET_PEERS, 112),

@@ -1,7 +1,8 @@
-//! Many rows of a hash map in one system call (`BPF_MAP_UPDATE_BATCH` and `BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya does not
+//! Many rows of a hash map or a trie in one system call (`BPF_MAP_UPDATE_BATCH` and `BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya does not
 //! offer. Knows no types: keys and values are octets.
 
 use std::io;
+use std::iter;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Command of bpf(2): read many entries.
@@ -74,9 +75,13 @@ pub unsafe fn update<K, V>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> Out
     }
 }
 
-/// How far a walk over a map has come: behind this bucket of the hash.
+/// How far a walk over a map has come: behind this bucket of a hash, or this key of a trie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place(u32);
+#[repr(align(4))]
+pub struct Place([u8; PLACE]);
+
+/// Octets of the longest key of a trie: an IPv6 address and the number of its bits. That of a bucket has four.
+const PLACE: usize = 20;
 
 /// What came of reading a batch.
 #[derive(Debug)]
@@ -91,14 +96,53 @@ pub enum Batch {
     Unsupported,
 }
 
+/// Inserts or replaces entries in their order, many to a system call, each whether or not those before it could be; one result for
+/// each. There are as many keys as values. `put` does the same with the entry of an index alone. `has_batches` is what is known of the
+/// kernel.
+///
+/// # Safety
+/// As for [`update`].
+pub unsafe fn put_all<K, V, E>(
+    map: BorrowedFd<'_>,
+    has_batches: &mut bool,
+    keys: &[K],
+    values: &[V],
+    put: &mut dyn FnMut(usize) -> Result<(), E>,
+) -> Vec<Result<(), E>> {
+    let rows = keys.len().min(values.len());
+    let mut results = Vec::with_capacity(rows);
+    while results.len() + 1 < rows && *has_batches {
+        let at = results.len();
+        // SAFETY: by the caller.
+        match unsafe { update(map, &keys[at..], &values[at..]) } {
+            Outcome::Unsupported => *has_batches = false,
+            Outcome::Written(count) => {
+                results.extend(iter::repeat_with(|| Ok(())).take(count));
+                // The one that was refused is tried alone, for the words of its error; and a batch does not wait where the kernel
+                // is out of memory for a moment.
+                let index = results.len();
+                if index < rows {
+                    results.push(put(index));
+                }
+            }
+        }
+    }
+    for index in results.len()..rows {
+        results.push(put(index));
+    }
+    results
+}
+
 /// Reads the entries of whole buckets behind a place, or from the first one on, into `keys` and `values`. An entry stays in its bucket,
-/// so one that is there all the time is read once, whatever comes and goes meanwhile.
+/// so one that is there all the time is read once, whatever comes and goes meanwhile. A trie has no buckets: there the walk
+/// begins anew where the last entry that was read is gone.
 ///
 /// # Errors
 /// Those of the kernel, if it can't read the map.
 ///
 /// # Safety
-/// `K` and `V` must be plain octets, of the sizes of the map's keys and values.
+/// `K` and `V` must be plain octets, of the sizes of the map's keys and values, and the map a hash, or one whose keys have no more
+/// octets than a [`Place`].
 pub unsafe fn lookup<K, V>(
     map: BorrowedFd<'_>,
     behind: Option<Place>,
@@ -106,9 +150,9 @@ pub unsafe fn lookup<K, V>(
     values: &mut [V],
 ) -> io::Result<Batch> {
     let room = keys.len().min(values.len()) as u32;
-    let mut next = 0_u32;
+    let mut next = Place([0; PLACE]);
     let mut attributes = BatchAttr {
-        in_batch: behind.as_ref().map_or(0, |place| &raw const place.0 as u64),
+        in_batch: behind.as_ref().map_or(0, |place| &raw const *place as u64),
         out_batch: &raw mut next as u64,
         keys: keys.as_mut_ptr() as u64,
         values: values.as_mut_ptr() as u64,
@@ -129,7 +173,7 @@ pub unsafe fn lookup<K, V>(
     };
     let count = attributes.count.min(room) as usize;
     if result == 0 {
-        return Ok(Batch::More(count, Place(next)));
+        return Ok(Batch::More(count, next));
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {

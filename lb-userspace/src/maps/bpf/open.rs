@@ -13,6 +13,7 @@ use bytemuck::Pod;
 use super::error;
 use super::mapped::Mapped;
 use super::table::Table;
+use super::trie::Trie;
 use super::wire::Wire;
 use crate::maps::MapError;
 use crate::maps::spec::{self, Limits, MapSpec, Shape};
@@ -51,6 +52,19 @@ impl Pins<'_> {
         let map: HashMap<MapData, Wire<K>, Wire<V>> =
             map.try_into().map_err(|e| self.failed(name, e))?;
         Ok(Table::new(name, shape.max_entries, map, fd))
+    }
+
+    /// Opens an LPM trie.
+    pub fn trie<A: Pod + Eq + Hash, V: Pod>(
+        &self,
+        name: &'static str,
+    ) -> Result<Trie<A, V>, MapError> {
+        let (data, shape) = self.open(&spec(name))?;
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|cause| self.unopened(name, cause))?;
+        let map = Map::LpmTrie(data).try_into();
+        let map = map.map_err(|e| self.failed(name, e))?;
+        Ok(Trie::new(name, shape.max_entries, map, fd))
     }
 
     /// Opens an array of elements of eight bytes, or a multiple, and maps it into memory.

@@ -32,8 +32,8 @@ impl RemotePodMaps {
     pub fn open(dir: &Path, access: Access) -> Result<Self, MapError> {
         let pins = Pins { dir, access };
         Ok(Self {
-            v4: Trie::open(&pins, name::REMOTE_PODS_V4)?,
-            v6: Trie::open(&pins, name::REMOTE_PODS_V6)?,
+            v4: pins.trie(name::REMOTE_PODS_V4)?,
+            v6: pins.trie(name::REMOTE_PODS_V6)?,
         })
     }
 

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::io;
-use std::iter;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{HashMap, MapData};
@@ -121,29 +120,13 @@ impl<K: Pod + Eq + Hash, V: Pod> Table<K, V> {
         values: &[V],
         text: &dyn Fn(usize) -> String,
     ) -> Vec<Result<(), MapError>> {
-        let rows = keys.len().min(values.len());
-        let mut results = Vec::with_capacity(rows);
-        while results.len() + 1 < rows && self.has_batches {
-            let at = results.len();
-            // SAFETY: both are plain octets, and the sizes of an opened map were compared with theirs.
-            let outcome = unsafe { batch::update(self.fd.as_fd(), &keys[at..], &values[at..]) };
-            match outcome {
-                batch::Outcome::Unsupported => self.has_batches = false,
-                batch::Outcome::Written(count) => {
-                    results.extend(iter::repeat_with(|| Ok(())).take(count));
-                    // The one that was refused is tried alone, for the words of its error; and a batch does not wait where
-                    // the kernel is out of memory for a moment.
-                    let index = results.len();
-                    if index < rows {
-                        results.push(self.put(&keys[index], &values[index], &|| text(index)));
-                    }
-                }
-            }
-        }
-        for index in results.len()..rows {
-            results.push(self.put(&keys[index], &values[index], &|| text(index)));
-        }
-        results
+        let (name, map) = (self.name, &mut self.map);
+        let put = &mut |index: usize| {
+            let put = map.insert(Wire(keys[index]), Wire(values[index]), 0);
+            put.map_err(|e| error::write(name, "put", text(index), e))
+        };
+        // SAFETY: both are plain octets, and the sizes of an opened map were compared with theirs.
+        unsafe { batch::put_all(self.fd.as_fd(), &mut self.has_batches, keys, values, put) }
     }
 
     /// Deletes a row if it exists; `text` is the key in words.
