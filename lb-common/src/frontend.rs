@@ -69,15 +69,13 @@ impl<A: Address> FrontendKey<A> {
     }
 }
 
-/// A range of slots, with the number of distinct backends in it.
+/// A range of slots.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct SlotRange {
     /// Index of the first slot.
     pub offset: u32,
     /// Number of slots; 0 when there is no backend.
     pub len: u32,
-    /// Number of distinct backends, for people.
-    pub backends: u32,
 }
 
 map_type! {
@@ -86,10 +84,8 @@ map_type! {
         service_id: u32,
         cluster_offset: u32,
         cluster_len: u32,
-        cluster_backends: u32,
         local_offset: u32,
         local_len: u32,
-        local_backends: u32,
         affinity_seconds: u32,
         flags: u32,
     }
@@ -116,10 +112,8 @@ impl Frontend {
             service_id,
             cluster_offset: cluster.offset,
             cluster_len: cluster.len,
-            cluster_backends: cluster.backends,
             local_offset: local.offset,
             local_len: local.len,
-            local_backends: local.backends,
             affinity_seconds,
             flags,
         }
@@ -167,7 +161,6 @@ impl Frontend {
         SlotRange {
             offset: self.cluster_offset,
             len: self.cluster_len,
-            backends: self.cluster_backends,
         }
     }
 
@@ -177,7 +170,6 @@ impl Frontend {
         SlotRange {
             offset: self.local_offset,
             len: self.local_len,
-            backends: self.local_backends,
         }
     }
 

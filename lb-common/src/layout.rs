@@ -299,5 +299,5 @@ mod tests {
         );
     }
 
-    const FINGERPRINT: u64 = 14291393518268167289;
+    const FINGERPRINT: u64 = 5699799256351717516;
 }

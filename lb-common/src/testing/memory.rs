@@ -284,7 +284,6 @@ impl<A: Parse + Hash> MemoryDataplane<A> {
         let range = SlotRange {
             offset,
             len: self.slots.len() as u32 - offset,
-            backends: ids.len() as u32,
         };
         let flags = if ids.is_empty() {
             0

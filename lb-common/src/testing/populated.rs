@@ -120,11 +120,7 @@ impl<A: Parse + Numbered + Hash> Populated<A> {
         );
         let offset = dp.slots.len() as u32;
         dp.slots.extend([0, u32::MAX, 0, u32::MAX, 0]);
-        let range = SlotRange {
-            offset,
-            len: 5,
-            backends: 2,
-        };
+        let range = SlotRange { offset, len: 5 };
         dp.put_frontend(A::vip(15), 80, Protocol::Tcp, row(id::BROKEN, range));
     }
 
@@ -137,7 +133,6 @@ impl<A: Parse + Numbered + Hash> Populated<A> {
         let local = SlotRange {
             offset: dp.slots.len() as u32,
             len: 60,
-            backends: 1,
         };
         dp.slots.extend([own; 60]);
         let backend = dp.backends[&own].listed(list::CLUSTER | list::LOCAL);
@@ -145,7 +140,6 @@ impl<A: Parse + Numbered + Hash> Populated<A> {
         let cluster = SlotRange {
             offset: begin,
             len: local.offset - begin,
-            backends: ids.len() as u32,
         };
         let flags = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;
         let row = Frontend::new(id::LOCAL, cluster, local, 0, flags);

@@ -53,7 +53,6 @@ impl Table {
         SlotRange {
             offset: self.offset,
             len: self.len(),
-            backends: self.len().min(self.members.len() as u32),
         }
     }
 }

@@ -153,11 +153,7 @@ pub fn all(limits: &Limits) -> [MapSpec; 33] {
             kind: MapKind::PerCpuArray,
             ..array(name::LRU_ENTRIES, size::<u64>(), entries::COUNT)
         },
-        trie::<[u8; service::PATH]>(
-            name::SERVICES,
-            size::<ServiceName>(),
-            limits.services,
-        ),
+        trie::<[u8; service::PATH]>(name::SERVICES, size::<ServiceName>(), limits.services),
         array(name::CONFIG, size::<Config>(), 1),
         lru(
             name::SOCKET_PEERS,
@@ -392,8 +388,8 @@ mod tests {
     fn no_row_takes_more_octets_than_its_budget() {
         let specs = all(&Limits::default());
         for (map, budget) in [
-            (name::FRONTENDS_V4, 96),
-            (name::FRONTENDS_V6, 112),
+            (name::FRONTENDS_V4, 88),
+            (name::FRONTENDS_V6, 104),
             (name::AFFINITY_V4, 72),
             (name::AFFINITY_V6, 88),
             (name::SOCKET_PEERS, 112),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use lb_common::addr::Protocol;
-use lb_common::frontend::Frontend;
+use lb_common::frontend::{Frontend, SlotRange};
 use serde::Serialize;
 
 use super::columns;
@@ -44,28 +44,41 @@ pub struct ServiceView {
 /// Reads the frontends.
 pub fn services(maps: &dyn Maps) -> Result<Services, MapError> {
     let names = Names::read(maps)?;
-    let mut rows: Vec<ServiceView> = maps
+    let mut rows = maps
         .frontends()?
         .into_iter()
         .filter(|(at, _)| !at.is_address_row())
         .map(|(at, row)| {
             let name = names.get(row.service_id());
-            ServiceView {
+            Ok(ServiceView {
                 namespace: name.map_or("?", |name| name.namespace()).to_owned(),
                 name: name.map_or("?", |name| name.name()).to_owned(),
                 port_name: name.map_or("?", |name| name.port_name()).to_owned(),
                 protocol: at.protocol().map_or("?", Protocol::name),
                 frontend: at.socket(),
-                cluster_backends: row.cluster().backends,
-                local_backends: row.local().backends,
+                cluster_backends: backends(maps, row.cluster())?,
+                local_backends: backends(maps, row.local())?,
                 affinity_seconds: row.affinity_seconds(),
                 policy: policy(&row),
                 id: row.service_id(),
-            }
+            })
         })
-        .collect();
+        .collect::<Result<Vec<_>, MapError>>()?;
     rows.sort();
     Ok(Services(rows))
+}
+
+/// How many backends are in a range of slots.
+fn backends(maps: &dyn Maps, range: SlotRange) -> Result<u32, MapError> {
+    // Rows that an agent has yet to write again may name slots of a larger map.
+    let most = maps.limits().slots;
+    let [start, end] = [range.offset, range.offset.saturating_add(range.len)];
+    let mut ids = maps.slots(start.min(most)..end.min(most))?;
+    ids.sort_unstable();
+    ids.dedup();
+    // A slot that nobody has filled.
+    ids.retain(|id| *id != 0);
+    Ok(ids.len() as u32)
 }
 
 /// The name of a frontend's traffic policy.

@@ -241,11 +241,7 @@ fn json_holds_the_fields_of_a_row() {
 fn the_dump_names_what_is_missing() {
     let mut maps = example();
     let frontend = FrontendAt::new("10.96.0.2:80".parse().unwrap(), Protocol::Tcp);
-    let range = SlotRange {
-        offset: 50,
-        len: 2,
-        backends: 1,
-    };
+    let range = SlotRange { offset: 50, len: 2 };
     let row = Frontend::new(8, range, SlotRange::default(), 0, 0);
     assert!(maps.apply(&[Op::PutFrontend(frontend, row)])[0].is_ok());
     let dump = dump(&maps).unwrap();
@@ -280,16 +276,8 @@ fn example() -> Memory {
     let backend = |socket: &str, state, epoch, service_id| {
         BackendRow::new(socket.parse().unwrap(), state, epoch, service_id)
     };
-    let web = SlotRange {
-        offset: 0,
-        len: 4,
-        backends: 2,
-    };
-    let dns = SlotRange {
-        offset: 4,
-        len: 1,
-        backends: 1,
-    };
+    let web = SlotRange { offset: 0, len: 4 };
+    let dns = SlotRange { offset: 4, len: 1 };
     let none = SlotRange::default();
     let flags = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;
     let address = |socket: &str| FrontendAt::address_row(at(socket, Protocol::Tcp).address());

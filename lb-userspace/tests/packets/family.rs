@@ -114,7 +114,6 @@ pub fn services<A: Family>() -> MemoryDataplane<A> {
     let unwritten = SlotRange {
         offset: 100,
         len: 10,
-        backends: 0,
     };
     dp.put_frontend(
         A::vip(BROKEN),

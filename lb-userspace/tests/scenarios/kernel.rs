@@ -287,11 +287,7 @@ fn every_write() -> Vec<Op> {
         let state = lb_common::backend::BackendState::Active;
         lb_userspace::maps::BackendRow::new(at.parse().unwrap(), state, 1, 1)
     };
-    let range = lb_common::frontend::SlotRange {
-        offset: 0,
-        len: 2,
-        backends: 1,
-    };
+    let range = lb_common::frontend::SlotRange { offset: 0, len: 2 };
     let row = Frontend::new(1, range, Default::default(), 0, 0);
     let config = lb_common::config::Config {
         secret: 1,

@@ -209,7 +209,7 @@ on_both_families! {
         dp.backends.insert(local, row.listed(list::CLUSTER | list::LOCAL));
         let offset = dp.slots.len() as u32;
         dp.slots.push(local);
-        let range = SlotRange { offset, len: 1, backends: 1 };
+        let range = SlotRange { offset, len: 1 };
         let flags = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;
         let frontend = Frontend::new(SERVICE, SlotRange::default(), range, SECONDS, flags);
         dp.put_frontend(A::vip(10), 80, Protocol::Tcp, frontend);

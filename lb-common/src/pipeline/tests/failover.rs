@@ -97,7 +97,7 @@ on_both_families! {
         // One that was alone in a table of many slots, while a writer is at work.
         dp.slots.resize(60, 0);
         dp.slots.fill(ids[0]);
-        let range = SlotRange { offset: 0, len: 60, backends: 1 };
+        let range = SlotRange { offset: 0, len: 60 };
         let frontend = Frontend::new(SERVICE, range, SlotRange::default(), 0, Frontend::HAS_ENDPOINTS);
         dp.put_frontend(A::vip(10), 80, Protocol::Tcp, frontend);
         assert_eq!(again(&dp, 40_000), (A::pod(1), Reason::Forward));
@@ -211,7 +211,7 @@ on_both_families! {
         let (mut dp, ids) = serving::<A>(Protocol::Tcp, 4);
         let offset = dp.slots.len() as u32;
         dp.slots.extend((0..60).map(|i| ids[i % 2]));
-        let range = SlotRange { offset, len: 60, backends: 2 };
+        let range = SlotRange { offset, len: 60 };
         let flags = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;
         let frontend = Frontend::new(SERVICE, dp.frontends[&FrontendKey::new(A::vip(10), Port::new(80), Protocol::Tcp)].cluster(), range, 0, flags);
         dp.put_frontend(A::vip(10), 80, Protocol::Tcp, frontend);

@@ -5,11 +5,7 @@ use crate::testing::strategies::{anything, holds, on_both_families};
 use crate::testing::{Numbered, Part};
 
 fn put<A: Family>(dp: &mut MemoryDataplane<A>, cluster: u32, local: u32, flags: u32) {
-    let range = |len| SlotRange {
-        offset: 0,
-        len,
-        backends: 0,
-    };
+    let range = |len| SlotRange { offset: 0, len };
     let frontend = Frontend::new(SERVICE, range(cluster), range(local), 0, flags);
     dp.put_frontend(A::vip(10), 80, Protocol::Tcp, frontend);
 }
@@ -44,7 +40,7 @@ on_both_families! {
         let (mut dp, ids) = serving::<A>(Protocol::Tcp, 3);
         let offset = dp.slots.len() as u32;
         dp.slots.push(ids[1]);
-        let range = |offset, len| SlotRange { offset, len, backends: 1 };
+        let range = |offset, len| SlotRange { offset, len };
         let flags = Frontend::LOCAL_ONLY | Frontend::HAS_ENDPOINTS;
         let frontend = Frontend::new(SERVICE, range(0, offset), range(offset, 1), 0, flags);
         dp.put_frontend(A::vip(10), 80, Protocol::Tcp, frontend);

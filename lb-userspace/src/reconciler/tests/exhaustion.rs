@@ -77,10 +77,7 @@ fn no_room_for_backends_names_the_flag() {
 #[test]
 fn no_room_for_slots_names_the_flag() {
     check(
-        Limits {
-            slots: 20,
-            ..TIGHT
-        },
+        Limits { slots: 20, ..TIGHT },
         with_endpoints("a", "10.96.0.1:80", 2),
         with_endpoints("b", "10.96.0.2:80", 2),
         "no room for 12 more slots (12 of 20 are in use); raise --max-slots",

@@ -274,11 +274,7 @@ fn corrupt() -> Memory {
         BackendRow::new(at.parse().unwrap(), BackendState::Active, 7, service_id)
     };
     let frontend = |at: &str| FrontendAt::new(at.parse().unwrap(), Protocol::Tcp);
-    let range = |offset, len| SlotRange {
-        offset,
-        len,
-        backends: 1,
-    };
+    let range = |offset, len| SlotRange { offset, len };
     let row = |id, cluster| Frontend::new(id, cluster, SlotRange::default(), 0, 0);
     let ops = [
         Op::PutService(0, name("zero").into()),

@@ -39,11 +39,7 @@ pub fn write(maps: &mut BpfMaps, services: u32) -> Result<()> {
             let row = BackendRow::new(at, BackendState::Active, 1, service).listed(list::CLUSTER);
             backends.push(Op::PutBackend(id + 1, row));
             ids.push(id + 1);
-            let range = SlotRange {
-                offset: id,
-                len: 1,
-                backends: 1,
-            };
+            let range = SlotRange { offset: id, len: 1 };
             let none = SlotRange::default();
             let frontend = Frontend::new(service, range, none, 0, Frontend::HAS_ENDPOINTS);
             frontends.push(Op::PutFrontend(

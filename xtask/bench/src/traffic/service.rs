@@ -129,11 +129,7 @@ pub fn write_others(pins: &PinPaths, count: u32) -> Result<()> {
             let endpoint = SocketAddr::new(other_pod(number), ECHO);
             let backend =
                 BackendRow::new(endpoint, BackendState::Active, 1, id).listed(list::CLUSTER);
-            let range = SlotRange {
-                offset: id,
-                len: 1,
-                backends: 1,
-            };
+            let range = SlotRange { offset: id, len: 1 };
             let none = SlotRange::default();
             let frontend = Frontend::new(id, range, none, 0, Frontend::HAS_ENDPOINTS);
             bits.push(Op::SetVipBit(row::vip_bit(&vip)));
