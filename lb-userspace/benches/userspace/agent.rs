@@ -29,12 +29,17 @@ pub const LIMITS: Limits = Limits {
 
 /// Empty maps in the kernel, pinned in a folder of their own.
 pub fn maps_in_kernel(bpffs: &Path) -> BpfMaps {
+    maps_in_kernel_of(bpffs, LIMITS)
+}
+
+/// The same, of these sizes.
+pub fn maps_in_kernel_of(bpffs: &Path, limits: Limits) -> BpfMaps {
     let folder = bpffs.join("bench");
     if folder.exists() {
         fs::remove_dir_all(&folder).expect("to remove the pins of the last");
     }
     fs::create_dir(&folder).expect("a folder for the pins");
-    create_all(&folder, &LIMITS).expect("maps");
+    create_all(&folder, &limits).expect("maps");
     BpfMaps::open(&folder, Access::Write).expect("maps that were just made")
 }
 
@@ -48,8 +53,9 @@ pub struct Agent<M> {
 impl<M: Maps> Agent<M> {
     /// Knows of nothing.
     pub fn start(maps: M) -> Self {
+        let families = maps.limits().families;
         Self {
-            index: Index::new(cluster::NODE),
+            index: Index::new(cluster::NODE).with_families(families),
             reconciler: Reconciler::start(maps).expect("readable maps"),
             now: Instant::now(),
         }
