@@ -144,7 +144,7 @@ static ECHO_TOKENS: PerCpuArray<TokenBucket, 1> = PerCpuArray::new();
 static SERVICES: LpmTrie<[u8; service::PATH], ServiceName, MAX_SERVICES> = LpmTrie::new();
 /// Read and written by the agent only.
 #[btf_map(name = "config")]
-static CONFIG: Array<Config, 1> = Array::new();
+static CONFIG: Array<Config, 1, MMAPABLE> = Array::new();
 
 /// The maps of an address family.
 pub(crate) trait FamilyMaps: Parse {

@@ -154,7 +154,10 @@ pub fn all(limits: &Limits) -> [MapSpec; 33] {
             ..array(name::LRU_ENTRIES, size::<u64>(), entries::COUNT)
         },
         trie::<[u8; service::PATH]>(name::SERVICES, size::<ServiceName>(), limits.services),
-        array(name::CONFIG, size::<Config>(), 1),
+        MapSpec {
+            flags: MMAPABLE,
+            ..array(name::CONFIG, size::<Config>(), 1)
+        },
         lru(
             name::SOCKET_PEERS,
             size::<SocketKey>(),

@@ -1,18 +1,20 @@
-//! The one element of `config`. The agent alone writes it while it runs, so it need not read what it wrote: every pass counts
-//! itself there.
+//! The one element of `config`, read and written without a system call: every pass counts itself there. The agent alone writes it
+//! while it runs, so it need not read what it wrote.
 
-use aya::maps::{Array, Map, MapData};
 use lb_common::config::Config;
 use lb_common::layout::name;
 
-use super::error;
+use super::mapped::Mapped;
 use super::open::{Access, Pins};
-use super::wire::Wire;
 use crate::maps::MapError;
+
+/// Numbers of eight bytes that the element consists of.
+const NUMBERS: usize = size_of::<Config>() / 8;
+const _: () = assert!(size_of::<Config>() == NUMBERS * 8);
 
 /// The map.
 pub struct ConfigElement {
-    map: Array<MapData, Wire<Config>>,
+    memory: Mapped,
     /// What it holds, where nobody else may write it.
     known: Option<Config>,
 }
@@ -20,35 +22,33 @@ pub struct ConfigElement {
 impl ConfigElement {
     /// Opens it.
     pub fn open(pins: &Pins<'_>) -> Result<Self, MapError> {
-        let map = pins.typed(name::CONFIG, |data| Map::Array(data).try_into())?;
-        let mut element = Self { map, known: None };
+        let memory = pins.mapped(name::CONFIG)?;
+        let mut element = Self {
+            memory,
+            known: None,
+        };
         if pins.access == Access::Write {
             element.known = Some(element.get()?);
         }
         Ok(element)
     }
 
-    /// What it holds.
+    /// What it holds. While the agent writes it, some of its fields may be new and others not yet.
     pub fn get(&self) -> Result<Config, MapError> {
         if let Some(known) = self.known {
             return Ok(known);
         }
-        match self.map.get(&0, 0) {
-            Ok(Wire(config)) => Ok(config),
-            Err(e) => Err(error::write(
-                name::CONFIG,
-                "read",
-                "its element".to_owned(),
-                e,
-            )),
-        }
+        let mut numbers = [0; NUMBERS];
+        numbers.copy_from_slice(&self.memory.read_u64s(0..NUMBERS as u32)?);
+        Ok(bytemuck::cast(numbers))
     }
 
     /// Writes it.
     pub fn put(&mut self, config: Config) -> Result<(), MapError> {
-        self.map
-            .set(0, Wire(config), 0)
-            .map_err(|e| error::write(name::CONFIG, "put", "its element".to_owned(), e))?;
+        let numbers: [u64; NUMBERS] = bytemuck::cast(config);
+        for (index, number) in (0..).zip(numbers) {
+            self.memory.write_u64(index, number)?;
+        }
         self.known = self.known.map(|_| config);
         Ok(())
     }
