@@ -8,6 +8,7 @@ mod feeder;
 mod frames;
 mod map;
 mod operations;
+mod parts;
 mod pods;
 mod services;
 mod world;
@@ -20,7 +21,9 @@ use lab::Sandbox;
 
 use crate::bpf::program::Program;
 use crate::machine::{self, Machine};
+use case::{Direction, Hot, Packets};
 use document::{Results, Settings};
+use parts::Part;
 use world::World;
 
 /// What `bench packet` takes.
@@ -67,6 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     worlds.push(World::lru(sandbox.bpffs(), 1)?);
     worlds.push(World::full(sandbox.bpffs(), 1)?);
+    let parts = parts::all(device)?;
     let mut results = Results {
         command: options.command_line.clone(),
         machine: Machine::here()?,
@@ -78,7 +82,13 @@ pub fn run(options: &Options) -> Result<()> {
         load_averages: Vec::new(),
         verified: worlds[0].verified(),
         rows: worlds.iter().flat_map(World::rows).collect(),
+        parts: parts.iter().map(Part::cost).collect(),
     };
+    let frame = frames::packet(
+        Packets::Hot(Direction::FromPod, Hot::Established),
+        0,
+        services::vips(0)[0],
+    );
     for number in 1..=options.rounds {
         let load = machine::load_average()?;
         results.load_averages.push(load);
@@ -90,13 +100,17 @@ pub fn run(options: &Options) -> Result<()> {
                 row += 1;
             }
         }
+        for (part, cost) in parts.iter().zip(&mut results.parts) {
+            let measured = part.measure(&empty, &frame, options.repeat)?;
+            cost.nanoseconds.push(measured);
+        }
         println!(
             "    round {number} of {}, load before {load}",
             options.rounds
         );
     }
     document::write(&results, &options.document)?;
-    println!("\n{}", document::table(&results));
+    println!("\n{}", document::tables(&results));
     println!("written to {}.md and .json", options.document.display());
     Ok(())
 }

@@ -12,6 +12,7 @@ pub enum Register {
     R2 = 2,
     R3 = 3,
     R4 = 4,
+    R5 = 5,
     R6 = 6,
     /// The end of the stack.
     R10 = 10,
@@ -21,7 +22,11 @@ pub enum Register {
 #[derive(Debug, Clone, Copy)]
 pub enum Helper {
     MapLookupElem = 1,
+    L4CsumReplace = 11,
     TailCall = 12,
+    Jiffies64 = 118,
+    RedirectPeer = 155,
+    CheckMtu = 163,
 }
 
 /// Width of an access to memory.

@@ -34,7 +34,7 @@ pub struct Ran {
 }
 
 /// Go on (`TC_ACT_UNSPEC`).
-const NEXT: i32 = -1;
+pub const NEXT: i32 = -1;
 /// To the device that a helper was told (`TC_ACT_REDIRECT`).
 const REDIRECT: i32 = 7;
 

@@ -1,4 +1,4 @@
-//! Arrays that the programs of this bench read.
+//! Maps that the programs of this bench read.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -7,11 +7,12 @@ use anyhow::{Context, Result, ensure};
 use crate::bpf::program::Program;
 use crate::bpf::{self, Command, CreateMap, Element};
 
-/// `BPF_MAP_TYPE_ARRAY` and `BPF_MAP_TYPE_PROG_ARRAY` of `enum bpf_map_type`.
+/// `BPF_MAP_TYPE_HASH`, `BPF_MAP_TYPE_ARRAY` and `BPF_MAP_TYPE_PROG_ARRAY` of `enum bpf_map_type`.
+const HASH: u32 = 1;
 const ARRAY: u32 = 2;
 const PROGRAMS: u32 = 3;
 
-/// An array, for as long as the value lives. Its keys are indices.
+/// An array or a hash, for as long as the value lives. Its keys are numbers of 32 bits.
 pub struct Map {
     descriptor: OwnedFd,
     value_size: usize,
@@ -24,6 +25,14 @@ impl Map {
     /// If the kernel refuses it.
     pub fn array(value_size: usize, entries: u32) -> Result<Self> {
         Self::create(ARRAY, value_size, entries)
+    }
+
+    /// Room for so many values of so many octets.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    pub fn hash(value_size: usize, entries: u32) -> Result<Self> {
+        Self::create(HASH, value_size, entries)
     }
 
     /// Room for one program to go on with.
@@ -53,7 +62,7 @@ impl Map {
         };
         // SAFETY: the key has four octets and the value those of the map's values; both outlive the call.
         unsafe { bpf::call(Command::MapUpdateElem, &mut attributes) }
-            .context("write an element of an array")?;
+            .context("write an element of a map")?;
         Ok(())
     }
 
@@ -75,7 +84,7 @@ impl Map {
         };
         // SAFETY: the key has four octets and so has the number, as have the map's values; both outlive the call.
         unsafe { bpf::call(Command::MapLookupElem, &mut attributes) }
-            .context("read an element of an array")?;
+            .context("read an element of a map")?;
         Ok(number)
     }
 
@@ -98,7 +107,7 @@ impl Map {
         // SAFETY: the attributes point to nothing, and the command returns a descriptor.
         let descriptor = unsafe { bpf::call_for_descriptor(Command::MapCreate, &mut attributes) };
         Ok(Self {
-            descriptor: descriptor.context("make an array")?,
+            descriptor: descriptor.context("make a map")?,
             value_size,
         })
     }
