@@ -7,7 +7,7 @@ use super::way::{
     copy, copy_address, is_found_by, is_of, nth_of, read, side_of, status_at, tag_at, tags, way_at,
     ways, write,
 };
-use super::{Bucket, Tag, WAYS, Words};
+use super::{Aligned, Bucket, Tag, WAYS, Words};
 use crate::addr::Address;
 use crate::conntrack::{ConntrackKey, Flow, Peek, Peeked};
 
@@ -62,6 +62,38 @@ impl Scan {
 #[inline(always)]
 fn is_zero<W: Words>(value: u64) -> u64 {
     W::opaque((value | W::opaque(value.wrapping_neg())) >> 63) ^ 1
+}
+
+/// `one` where `which` is 1, `other` where it is 0, without a branch.
+#[inline(always)]
+fn select(which: u64, one: u64, other: u64) -> u64 {
+    other ^ ((one ^ other) & which.wrapping_neg())
+}
+
+/// Whether each way is in a line of its own. Where several share one, most flows are in the line after the tags, which processors
+/// bring unasked.
+const fn has_line<A>() -> bool {
+    size_of::<Aligned<A>>() >= 64
+}
+
+/// The way that a flow is put into where that is empty. Which one it is can be told without the tags, so that what a packet is
+/// compared with is brought from memory while they are.
+#[inline(always)]
+const fn preferred(hash: u64) -> usize {
+    // The lowest bits say which bucket.
+    ((((hash >> 32) & 0xffff) * WAYS as u64) >> 16) as usize
+}
+
+/// Has the preferred way brought near, and waits for nothing.
+///
+/// # Safety
+/// The bucket is valid.
+#[inline(always)]
+unsafe fn touch<A: Address, W: Words>(bucket: *mut Bucket<A>, hash: u64) {
+    if has_line::<A>() {
+        // SAFETY: the caller's bucket is valid.
+        unsafe { W::load(status_at::<A, W>(bucket, preferred(hash))) };
+    }
 }
 
 /// Looks at all tags. There is one way through, so that the verifier goes through it once.
@@ -126,13 +158,14 @@ pub unsafe fn find<A: Address, W: Words>(
     key: &ConntrackKey<A>,
     into: &mut Flow<A>,
 ) -> bool {
-    let hash = Tag::hash(hash);
+    let tagged = Tag::hash(hash);
     let mut tag = Tag(0);
     // SAFETY: the caller's bucket is valid.
     unsafe {
-        let (way, _) = seek::<A, W>(bucket, hash, |way| {
+        touch::<A, W>(bucket, hash);
+        let (way, _) = seek::<A, W>(bucket, tagged, |way| {
             tag = Tag(W::load(tag_at::<A, W>(bucket, way)));
-            tag.has(hash) && is_found_by::<A, W>(way_at::<A, W>(bucket, way), key)
+            tag.has(tagged) && is_found_by::<A, W>(way_at::<A, W>(bucket, way), key)
         });
         if way >= WAYS {
             return false;
@@ -155,6 +188,7 @@ pub unsafe fn find_ports<A: Address, W: Words>(
 ) -> bool {
     // SAFETY: the caller's bucket is valid.
     unsafe {
+        touch::<A, W>(bucket, hash);
         let (way, _) = seek::<A, W>(bucket, Tag::hash(hash), |way| {
             is_found_by::<A, W>(way_at::<A, W>(bucket, way), key)
         });
@@ -179,17 +213,18 @@ pub unsafe fn peek<A: Address, W: Words>(
     key: &ConntrackKey<A>,
     into: &mut Peek<A>,
 ) -> Peeked {
-    let hash = Tag::hash(hash);
+    let tagged = Tag::hash(hash);
     // SAFETY: the caller's bucket is valid.
     unsafe {
-        let scan = scan::<A, W>(bucket, hash);
+        touch::<A, W>(bucket, hash);
+        let scan = scan::<A, W>(bucket, tagged);
         let way = scan.first().wrapping_sub(1) as usize;
         if way >= WAYS {
             return unless_spilled::<A, W>(bucket);
         }
         let tag = Tag(W::load(tag_at::<A, W>(bucket, way)));
         let row = way_at::<A, W>(bucket, way);
-        if !tag.has(hash) {
+        if !tag.has(tagged) {
             return Peeked::Unsaid;
         }
         if !is_found_by::<A, W>(row, key) {
@@ -258,6 +293,7 @@ pub unsafe fn insert<A: Address, W: Words>(
     flow: &Flow<A>,
     ticks_per_second: u32,
 ) -> Result<Stored, NoRoom> {
+    let preferred = preferred(hash);
     let hash = Tag::hash(hash);
     // SAFETY: the caller's bucket is valid.
     unsafe {
@@ -270,6 +306,10 @@ pub unsafe fn insert<A: Address, W: Words>(
                 return Err(NoRoom);
             }
             let mut number = scan.empty();
+            if has_line::<A>() {
+                let is_taken = W::opaque(W::load(tag_at::<A, W>(bucket, preferred)) >> 63);
+                number = select(is_taken, number, preferred as u64 + 1);
+            }
             if number == 0 {
                 number = spared::<A, W>(bucket, flow.last_seen(), ticks_per_second);
                 displaces = 1;

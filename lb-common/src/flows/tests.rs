@@ -3,6 +3,7 @@
 mod concurrent;
 mod model;
 mod peeked;
+mod preferred;
 mod survival;
 
 use crate::addr::{Address, Endpoint, Port, Protocol};
