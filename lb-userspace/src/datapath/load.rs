@@ -329,6 +329,11 @@ impl Loader<'_> {
                 true,
             )
             .override_global("REDIRECT", &redirect, true)
+            .override_global(
+                "KNOWS_IPV6_SUMS",
+                &u32::from(object::knows_ipv6_sums()),
+                true,
+            )
             .override_global("FAMILIES", &self.limits.families.bits(), true)
             .load(self.object)
             .map_err(|error| LoadError::Load(Box::new(error)))

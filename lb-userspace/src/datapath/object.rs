@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
+use aya::util::KernelVersion;
 use aya_obj::{Object, ParseError, ProgramSection};
 use thiserror::Error;
 
@@ -71,6 +72,12 @@ pub fn flow_buckets(flows: u32) -> u32 {
         return 0;
     }
     lb_common::flows::buckets(flows)
+}
+
+/// Whether the kernel can be told that a transport checksum is of IPv6 (`BPF_F_IPV6`): since Linux 6.16. Where an older one has it
+/// as well nothing is lost but nanoseconds.
+pub fn knows_ipv6_sums() -> bool {
+    KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(6, 16, 0))
 }
 
 /// The maps that an object demands, by name, with the sizes that it was compiled with. Read-only data is not among them.
