@@ -5,7 +5,7 @@
 /// Version of everything that is pinned. It is part of the pin path, so that programs and agents of different layouts
 /// never meet. Bump it whenever a shared struct, a map's type or the meaning of a field changes: a test holds the
 /// fingerprint of all of them against this number.
-pub const LAYOUT: u32 = 8;
+pub const LAYOUT: u32 = 9;
 
 /// The names of the maps, at most 15 bytes: the kernel cuts longer ones.
 pub mod name {
@@ -294,10 +294,10 @@ mod tests {
         });
         assert_eq!(
             (LAYOUT, fingerprint),
-            (8, FINGERPRINT),
+            (9, FINGERPRINT),
             "a shared struct changed: bump layout::LAYOUT and set both numbers of this test\n{layout}"
         );
     }
 
-    const FINGERPRINT: u64 = 5699799256351717516;
+    const FINGERPRINT: u64 = 15857789445645158416;
 }

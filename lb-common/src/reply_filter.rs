@@ -8,8 +8,8 @@
 
 use crate::addr::Address;
 
-/// Number of marks. A thousand backends that a node's pods spoke to set 0.4 % of them.
-pub const MARKS: u32 = 1 << 18;
+/// Number of marks. A thousand backends that a node's pods spoke to set 0.2 % of them.
+pub const MARKS: u32 = 1 << 19;
 
 /// How many of them an element of the map has: a line of a core's cache.
 pub const MARKS_PER_ELEMENT: u32 = 64;
@@ -22,7 +22,7 @@ pub const ELEMENTS: u32 = MARKS / MARKS_PER_ELEMENT;
 /// The hash has no secret: whoever collides with a backend only makes its own packets pay for lookups.
 #[inline(always)]
 pub fn mark<A: Address>(address: &A) -> u32 {
-    (address.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - 18)) as u32
+    (address.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - 19)) as u32
 }
 
 /// Index of the element that has a mark, and the mark's place in it.

@@ -120,7 +120,7 @@ fn status_warns_of_a_map_that_is_nearly_full_and_of_devices_without_programs() {
     assert_eq!(
         status.to_string(),
         "\
-layout      v8
+layout      v9
 families    IPv4 and IPv6
 agent       running, process 77, started 2026-01-01T00:00:00Z
 desired     written 3 times, last 2026-01-01T00:00:10Z
