@@ -94,6 +94,7 @@ pub fn run(options: &Options) -> Result<()> {
         results.load_averages.push(load);
         let mut row = 0;
         for world in &mut worlds {
+            world.load_again()?;
             for case in 0..world.cases() {
                 let cost = world.measure(case, &empty, options)?;
                 results.rows[row].nanoseconds.push(cost);

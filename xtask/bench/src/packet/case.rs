@@ -17,7 +17,7 @@ pub enum Direction {
 /// The packets of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packets {
-    /// One packet, run again and again: all that it touches is in the nearest cache.
+    /// Run again and again: all that it touches is in the nearest cache.
     Hot(Direction, Hot),
     /// One packet of an established flow, which is handed over past the stack; its headers are written anew before each run.
     Redirected,
@@ -89,6 +89,15 @@ pub const FULL: &[Case] = &[
 ];
 
 impl Packets {
+    /// How many packets are run again and again, each by itself. Whether an address collides with a backend's in the filter is luck,
+    /// so that the packet of no flow has many.
+    pub fn frames(self) -> u32 {
+        match self {
+            Self::Hot(_, Hot::Unrelated) => 64,
+            _ => 1,
+        }
+    }
+
     /// The program that they run through.
     pub fn direction(self) -> Direction {
         match self {

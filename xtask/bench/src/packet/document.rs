@@ -17,9 +17,11 @@ The agent's programs run by `BPF_PROG_TEST_RUN` on TCP segments without data, in
 rounds are interleaved. A figure is the median of the rounds, with the lowest and the highest in brackets, in nanoseconds over a
 program that does nothing, which is run on the same frame right before.
 
+- Each round loads the programs anew. Where in memory the kernel puts them is random, and the same instructions may take a third
+  longer in one place than in another.
 - P7 and P10: one packet again and again in the kernel's own loop; all that it touches is in the nearest cache. The endpoint of
   every Service is its VIP itself, so that a translated packet is the same packet: every step is taken but for the change of a
-  port.
+  port. P10 is the mean of 64 packets, one after the other, each of another address: some of them look like a backend's to the filter.
 - *Past the stack* (P7): the same with `--redirect=on`, to a pod behind a veth a hop away. A small program writes the packet's headers anew
   before each run, for they are changed. What the kernel then does with the packet is not in it.
 - P8 and P9: the same loop, in which a small program gives each run the addresses and ports of another client and goes on with the

@@ -11,7 +11,7 @@ use super::services::PORT;
 
 /// Ports of a client before the next address is one.
 const PORTS: u32 = 28_000;
-/// The pod that is no client and no backend.
+/// The last of the pods that are no clients and no backends.
 const OTHER: u32 = u16::MAX as u32;
 
 const SYN: u8 = TcpFlags::SYN;
@@ -48,7 +48,7 @@ pub fn packet(packets: Packets, client: u32, vip: IpAddr) -> Vec<u8> {
         Packets::Hot(direction, Hot::Established) => segment(client, vip, ACK, direction),
         Packets::Redirected => pods::packet(vip),
         Packets::Hot(direction, Hot::Unrelated) => {
-            segment(client, pod(&vip, OTHER), ACK, direction)
+            segment(0, pod(&vip, OTHER - client), ACK, direction)
         }
         Packets::Loop(Flows::Established(_)) | Packets::Fresh(Flows::Established(_)) => {
             segment(client, vip, ACK, Direction::FromPod)

@@ -1,20 +1,20 @@
 //! The agent's programs with maps of their own, the flows in them, and the packets that are run. How these are measured is `measure`'s
-//! business.
+//! business, and how programs are loaded `loaded`'s.
 
+mod loaded;
 mod measure;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use lb_common::reason::Reason;
 use lb_common::testing::Random;
-use lb_userspace::datapath::{Datapath, Delivery, Loader, PinPaths, object};
+use lb_userspace::datapath::PinPaths;
 use lb_userspace::maps::Limits;
 use lb_userspace::maps::bpf::{Access, BpfMaps, LocalPodMaps};
 
@@ -26,6 +26,7 @@ use super::frames::{self, Family, OPENING};
 use super::operations::Counted;
 use super::{pods, services};
 use crate::bpf::program::Program;
+use loaded::{Agent, Loaded};
 
 /// Most established flows of a case.
 const FLOWS: u32 = 128_000;
@@ -41,14 +42,11 @@ pub struct World {
     cases: Vec<(Case, Family)>,
     /// What gives the packets of a case, by its number, where they are the same in each round.
     feeders: Vec<Option<Rc<Feeder>>>,
-    from_pod: Program,
-    to_pod: Program,
     /// How many clients have been one, by family.
     clients: [u32; 2],
     random: Random,
-    datapath: Datapath,
-    /// What hands packets over, where something does: for as long as it lives.
-    delivery: Option<Delivery>,
+    agent: Agent,
+    loaded: Loaded,
     maps: BpfMaps,
 }
 
@@ -78,15 +76,12 @@ impl World {
         for family in Family::ALL {
             world.establish(family, 1)?;
         }
-        let mut delivery = world.datapath.take_delivery();
-        let switch = delivery.as_mut();
-        let switch = switch.map_err(|state| anyhow!("{state:?}: the kernel hands nothing over"))?;
-        let mut rows = LocalPodMaps::open(&PinPaths::new(&folder).layout(), Access::Write)?;
+        let mut rows = LocalPodMaps::open(&world.agent.paths.layout(), Access::Write)?;
         let vips = Family::ALL.map(|family| world.vip(family, 0));
         let pods = vips.into_iter().flat_map(|vip| pods::rows(vip, device));
         rows.change(&BTreeMap::new(), &pods.collect())?;
-        switch.turn_on()?;
-        world.delivery = delivery.ok();
+        world.agent.hands_over = true;
+        world.load_again()?;
         Ok(world)
     }
 
@@ -134,12 +129,10 @@ impl World {
         tables: Tables,
     ) -> Result<Self> {
         fs::create_dir(folder).with_context(|| folder.display().to_string())?;
-        let paths = PinPaths::new(folder);
         let default = Limits::default();
         let rows = 2 * services + 1;
-        let datapath = Loader {
-            object: object::for_kernel()?,
-            paths: &paths,
+        let agent = Agent {
+            paths: PinPaths::new(folder),
             limits: Limits {
                 frontends: default.frontends.max(rows),
                 backends: default.backends.max(2 * rows),
@@ -147,13 +140,12 @@ impl World {
                 flows,
                 ..default
             },
-            sockets: None,
             redirect: cases.iter().any(|case| case.packets == Packets::Redirected),
-        }
-        .load()?;
-        let mut maps = BpfMaps::open(&paths.layout(), Access::Write)?;
+            hands_over: false,
+        };
+        let loaded = agent.load()?;
+        let mut maps = BpfMaps::open(&agent.paths.layout(), Access::Write)?;
         services::write(&mut maps, services)?;
-        let programs = datapath.programs();
         let of_families = |case: &Case| Family::ALL.map(|family| (*case, family));
         let cases: Vec<_> = cases.iter().flat_map(of_families).collect();
         Ok(Self {
@@ -161,19 +153,27 @@ impl World {
             tables,
             feeders: cases.iter().map(|_| None).collect(),
             cases,
-            from_pod: Program::of(programs.from_workload.as_fd())?,
-            to_pod: Program::of(programs.to_workload.as_fd())?,
             clients: [0; 2],
             random: Random::new(1),
-            datapath,
-            delivery: None,
+            agent,
+            loaded,
             maps,
         })
     }
 
+    /// Loads the programs anew, for the same maps. The kernel puts them elsewhere in memory, where the same instructions may take
+    /// another time.
+    ///
+    /// # Errors
+    /// If the kernel refuses one.
+    pub fn load_again(&mut self) -> Result<()> {
+        self.loaded = self.agent.load()?;
+        Ok(())
+    }
+
     /// Instructions that the verifier walked, by program.
     pub fn verified(&self) -> Vec<(&'static str, Option<u32>)> {
-        let programs = self.datapath.programs().all();
+        let programs = self.loaded.programs().all();
         programs
             .map(|program| (program.name, program.verified_instructions))
             .to_vec()
@@ -186,7 +186,7 @@ impl World {
 
     /// A row for each case, without figures.
     pub fn rows(&self) -> Vec<Row> {
-        let programs = self.datapath.programs();
+        let programs = self.loaded.programs();
         let row = |(case, family): &(Case, Family)| Row {
             goal: if self.tables == Tables::Lru {
                 "LRU"
@@ -254,8 +254,8 @@ impl World {
 
     fn program(&self, direction: Direction) -> &Program {
         match direction {
-            Direction::FromPod => &self.from_pod,
-            Direction::ToPod => &self.to_pod,
+            Direction::FromPod => &self.loaded.from_pod,
+            Direction::ToPod => &self.loaded.to_pod,
         }
     }
 

@@ -45,7 +45,7 @@ impl World {
         Ok(cost)
     }
 
-    /// One packet again and again. Here and below: what it costs, and how many packets the agent's program was given.
+    /// Each packet of the case again and again. Here and below: what it costs, and how many packets the agent's program was given.
     fn hot(
         &self,
         packets: Packets,
@@ -54,12 +54,18 @@ impl World {
         options: &Options,
     ) -> Result<(f64, u32)> {
         let program = self.program(packets.direction());
-        let frame = self.packet(packets, family, 0);
-        // Once before, so that nothing is cold.
-        program.run(&frame, 1)?.goes_on()?;
-        let idle = empty.run(&frame, options.repeat)?.goes_on()?;
-        let busy = program.run(&frame, options.repeat)?.goes_on()?;
-        Ok((busy - idle, options.repeat + 1))
+        let each = options.repeat.div_ceil(packets.frames());
+        let mut cost = 0.0;
+        for client in 0..packets.frames() {
+            let frame = self.packet(packets, family, client);
+            // Once before, so that nothing is cold.
+            program.run(&frame, 1)?.goes_on()?;
+            let idle = empty.run(&frame, each)?.goes_on()?;
+            let busy = program.run(&frame, each)?.goes_on()?;
+            cost += busy - idle;
+        }
+        let count = packets.frames();
+        Ok((cost / f64::from(count), count * (each + 1)))
     }
 
     /// One packet again and again, as it was before it was handed over.
@@ -71,8 +77,8 @@ impl World {
     ) -> Result<(f64, u32)> {
         let feeder = self.feeder(number, 1)?;
         let idle = feeder.run(empty, options.repeat)?.goes_on()?;
-        feeder.run(&self.from_pod, 1)?.is_redirected()?;
-        let busy = feeder.run(&self.from_pod, options.repeat)?;
+        feeder.run(&self.loaded.from_pod, 1)?.is_redirected()?;
+        let busy = feeder.run(&self.loaded.from_pod, options.repeat)?;
         Ok((busy.is_redirected()? - idle, options.repeat + 1))
     }
 
@@ -87,8 +93,10 @@ impl World {
         let feeder = self.feeder(number, flows)?;
         let idle = feeder.run(empty, options.repeat)?.goes_on()?;
         // All of them once before, so that no stamp is due in the loop: each is renewed once a second.
-        feeder.run(&self.from_pod, flows)?.goes_on()?;
-        let busy = feeder.run(&self.from_pod, options.repeat)?.goes_on()?;
+        feeder.run(&self.loaded.from_pod, flows)?.goes_on()?;
+        let busy = feeder
+            .run(&self.loaded.from_pod, options.repeat)?
+            .goes_on()?;
         Ok((busy - idle, flows + options.repeat))
     }
 
@@ -120,7 +128,9 @@ impl World {
         let packets = Packets::Loop(Flows::New);
         let feeder = Feeder::new(clients.map(|client| self.packet(packets, family, client)))?;
         let idle = feeder.run(empty, options.samples)?.goes_on()?;
-        let busy = feeder.run(&self.from_pod, options.samples)?.goes_on()?;
+        let busy = feeder
+            .run(&self.loaded.from_pod, options.samples)?
+            .goes_on()?;
         Ok((busy - idle, options.samples))
     }
 
@@ -146,13 +156,13 @@ impl World {
         if before > 0 {
             // As in the loop: no stamp is due.
             let feeder = self.feeder(number, before)?;
-            feeder.run(&self.from_pod, before)?.goes_on()?;
+            feeder.run(&self.loaded.from_pod, before)?.goes_on()?;
         }
         let mut idle = Vec::with_capacity(frames.len());
         let mut busy = Vec::with_capacity(frames.len());
         for frame in frames {
             idle.push(empty.run(&frame, 1)?.goes_on()?);
-            busy.push(self.from_pod.run(&frame, 1)?.goes_on()?);
+            busy.push(self.loaded.from_pod.run(&frame, 1)?.goes_on()?);
         }
         match (median(&busy), median(&idle)) {
             (Some(busy), Some(idle)) => Ok((busy - idle, before + options.samples)),
