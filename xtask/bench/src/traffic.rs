@@ -9,6 +9,7 @@ mod document;
 mod goals;
 mod idle;
 mod kube_proxy;
+mod profile;
 mod rig;
 mod service;
 mod socket;
@@ -108,6 +109,7 @@ pub fn run(options: &Options) -> Result<()> {
         load_averages: Vec::new(),
         retransmitted: 0,
         rows: rows(&modes),
+        profiles: Vec::new(),
     };
     let time = Duration::from_millis(options.milliseconds);
     let cells = results.rows.len() as u32;
@@ -132,6 +134,7 @@ pub fn run(options: &Options) -> Result<()> {
             results.last_round()
         );
     }
+    results.profiles = profile::take(&modes, &rigs, cpu)?;
     for rig in &rigs {
         rig.testbed.assert_no_checksum_errors()?;
         results.retransmitted += rig.testbed.retransmitted()?;

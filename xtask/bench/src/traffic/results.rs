@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Sample;
 use super::mode::{Asks, Mode, Place, Plane, Workload};
+use super::profile::Profile;
 use crate::control_plane::results::Version;
 use crate::machine::Machine;
 use crate::numbers::{median, range, short};
@@ -20,6 +21,9 @@ pub struct Results {
     /// TCP segments that were sent again, of all pods and rounds together.
     pub retransmitted: u64,
     pub rows: Vec<Row>,
+    /// Where the time of a request goes.
+    #[serde(default)]
+    pub profiles: Vec<Profile>,
 }
 
 /// How much was measured.
@@ -185,6 +189,7 @@ pub mod tests {
             load_averages: vec![0.5],
             retransmitted: 0,
             rows: vec![row(none, direct), row(mode, own)],
+            profiles: vec![],
         }
     }
 

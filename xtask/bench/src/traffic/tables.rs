@@ -7,11 +7,15 @@ use super::beside;
 use super::client::Sample;
 use super::goals::{self, Goal};
 use super::mode::{Asks, Place, Plane, Workload};
+use super::profile::PARTS;
 use super::results::{Results, Row};
 use crate::numbers::{median, short};
 
 /// What stands where there is nothing.
 const NONE: &str = "–";
+
+/// Functions that take less, in nanoseconds of a request, are not named.
+const LEAST: f64 = 10.0;
 
 const HOOKS: &str = "\
 A packet that goes by the host's stack passes two hooks on its way, and so does its answer. The kernel's own part of that is paid by
@@ -29,6 +33,7 @@ pub fn tables(results: &Results) -> String {
     if let Some(table) = hooks(results) {
         let _ = write!(text, "\n## What the hooks cost\n\n{HOOKS}\n\n{table}");
     }
+    let _ = write!(text, "{}", profiles(results));
     for place in Place::ALL {
         let _ = write!(
             text,
@@ -131,6 +136,52 @@ fn hooks(results: &Results) -> Option<String> {
         }
     }
     Some(text)
+}
+
+/// Where the time of a request goes, a column for each data plane.
+fn profiles(results: &Results) -> String {
+    let mut text = String::new();
+    for place in Place::ALL {
+        let of_place = results.profiles.iter().filter(|it| it.place == place);
+        let of_place: Vec<_> = of_place.collect();
+        if of_place.is_empty() {
+            continue;
+        }
+        let names: Vec<String> = of_place.iter().map(|it| it.mode.name()).collect();
+        let _ = write!(
+            text,
+            "\n## {}: where the time of RR goes, in nanoseconds\n\n| part of the kernel | {} |\n|---|{}\n",
+            title(place),
+            names.join(" | "),
+            "---|".repeat(names.len()),
+        );
+        let names = PARTS.iter().map(|(name, _)| *name);
+        for (number, name) in names.chain(["anything else"]).enumerate() {
+            let cells = of_place.iter().map(|it| it.nanoseconds(number));
+            let cells: Vec<String> = cells
+                .map(|it| it.map_or(NONE.to_owned(), |it| format!("{it:.0}")))
+                .collect();
+            let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+        }
+        let sums: Vec<String> = of_place
+            .iter()
+            .map(|it| format!("**{:.0}**", it.transaction))
+            .collect();
+        let _ = writeln!(text, "| **together** | {} |\n", sums.join(" | "));
+        for profile in of_place.iter().filter(|it| it.mode.plane.is_lb()) {
+            let functions = profile.functions(LEAST);
+            let functions: Vec<String> = functions
+                .map(|(name, ns)| format!("`{name}` {ns:.0}"))
+                .collect();
+            let _ = writeln!(
+                text,
+                "BPF programs and what they call, of {}: {}.\n",
+                profile.mode.name(),
+                functions.join(", ")
+            );
+        }
+    }
+    text
 }
 
 fn limit(goal: &Goal, limit: Option<f64>) -> String {
