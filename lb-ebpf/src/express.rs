@@ -20,44 +20,15 @@ pub(crate) const UNDECIDED: i32 = 109;
 /// that the verifier walks on from here once.
 #[inline(never)]
 pub(crate) fn from_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
-    pass_by::<A, N>(skb, express::from_workload)
-}
-
-/// The same with a packet to a pod.
-#[inline(never)]
-pub(crate) fn to_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
-    pass_by::<A, N>(skb, express::to_workload)
-}
-
-#[inline(always)]
-fn pass_by<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
-    skb: Skb,
-    decide: impl Fn(&Kernel<A>, &Packet<A>) -> Option<Verdict<A>>,
-) -> i32 {
-    if !near::is_there() {
-        return UNDECIDED;
-    }
-    let Some(scratch) = Scratch::get() else {
-        return UNDECIDED;
-    };
-    let Some(packet) = packet::plain_tcp::<A>(&skb, ETHERNET) else {
+    let Some((scratch, packet)) = read::<A>(skb) else {
         return UNDECIDED;
     };
     // SAFETY: this run's scratch.
     let kernel = unsafe { Kernel::new(scratch) };
-    let Some(verdict) = decide(&kernel, &packet) else {
+    let Some(verdict) = express::from_workload(&kernel, &packet) else {
         return UNDECIDED;
     };
-    if verdict.action == Action::Rewrite {
-        let Some(edits) = verdict.rewrite.edits(&packet) else {
-            return UNDECIDED;
-        };
-        if apply::edit::<A, N>(skb, &edits).is_none() {
-            count(Reason::RewriteFailed);
-            return DROP;
-        }
-        count(verdict.reason);
-    }
+    let action = carry_out::<A, N>(skb, &packet, &verdict);
     if redirect::is_possible() {
         // SAFETY: this run's scratch, of which nothing is in use.
         unsafe {
@@ -66,6 +37,72 @@ fn pass_by<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
                 scratch::renew_packet(scratch, &verdict.rewrite);
             }
         }
+    }
+    action
+}
+
+/// The same with a packet to a pod.
+#[inline(never)]
+pub(crate) fn to_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
+    match read::<A>(skb) {
+        Some((scratch, packet)) => to_pod_read::<A, N>(skb, scratch, &packet),
+        None => UNDECIDED,
+    }
+}
+
+/// The same with a packet to a pod that is in the scratch memory already, and whose IP header has no options or extension headers.
+#[inline(never)]
+pub(crate) fn to_pod_parsed<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
+    skb: Skb,
+    scratch: *mut Scratch,
+) -> i32 {
+    if !near::is_there() {
+        return UNDECIDED;
+    }
+    // SAFETY: this run's scratch, in which the packet was stored.
+    let packet = unsafe { scratch::packet::<A>(scratch) };
+    to_pod_read::<A, N>(skb, scratch, packet)
+}
+
+#[inline(always)]
+fn to_pod_read<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
+    skb: Skb,
+    scratch: *mut Scratch,
+    packet: &Packet<A>,
+) -> i32 {
+    // SAFETY: this run's scratch.
+    let kernel = unsafe { Kernel::new(scratch) };
+    match express::to_workload(&kernel, packet) {
+        Some(verdict) => carry_out::<A, N>(skb, packet, &verdict),
+        None => UNDECIDED,
+    }
+}
+
+/// A plain packet, where there is a table that says at once what becomes of it.
+#[inline(always)]
+fn read<A: FamilyMaps>(skb: Skb) -> Option<(*mut Scratch, Packet<A>)> {
+    if !near::is_there() {
+        return None;
+    }
+    let scratch = Scratch::get()?;
+    Some((scratch, packet::plain_tcp::<A>(&skb, ETHERNET)?))
+}
+
+#[inline(always)]
+fn carry_out<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
+    skb: Skb,
+    packet: &Packet<A>,
+    verdict: &Verdict<A>,
+) -> i32 {
+    if verdict.action == Action::Rewrite {
+        let Some(edits) = verdict.rewrite.edits(packet) else {
+            return UNDECIDED;
+        };
+        if apply::edit::<A, N>(skb, &edits).is_none() {
+            count(Reason::RewriteFailed);
+            return DROP;
+        }
+        count(verdict.reason);
     }
     ONWARD
 }

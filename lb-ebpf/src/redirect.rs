@@ -21,6 +21,7 @@ use lb_common::redirect::{LocalPod, RemotePods};
 
 use crate::crc;
 use crate::dataplane::{Kernel, KernelAddresses, copy_row};
+use crate::express::{self, UNDECIDED};
 use crate::maps::{self, FamilyMaps, count};
 use crate::programs::{DROP, IPV4, IPV6, NEXT, ONWARD, ours, parse, to_pod_parsed};
 use crate::scratch::{self, Scratch};
@@ -152,7 +153,10 @@ fn into_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     // SAFETY: this run's scratch, in which the packet was stored.
     let packet = unsafe { scratch::packet::<A>(scratch) };
     let action = if glance::may_be_answer(&KernelAddresses::NEW, packet) {
-        crc::followed(skb, to_pod_parsed::<A, N>(skb, scratch))
+        match express::to_pod_parsed::<A, N>(skb, scratch) {
+            UNDECIDED => crc::followed(skb, to_pod_parsed::<A, N>(skb, scratch)),
+            action => action,
+        }
     } else {
         ONWARD
     };
