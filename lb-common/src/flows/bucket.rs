@@ -107,8 +107,8 @@ unsafe fn scan<A: Address, W: Words>(bucket: *mut Bucket<A>, hash: u64) -> Scan 
     while number > 0 {
         // SAFETY: the caller's bucket is valid, and so are its words.
         let tag = unsafe { W::load(tags(bucket).add(number as usize - 1)) };
-        // What is shifted out is the generation; only of 0 is the number below negative.
-        let difference = (tag ^ hash) >> Tag::GENERATION_BITS;
+        // What is shifted out is the generation, and whether the way is written to; only of 0 is the number below negative.
+        let difference = (tag ^ hash) >> (Tag::GENERATION_BITS + 1);
         let has = W::opaque(difference.wrapping_sub(1) >> 63);
         let is_empty = W::opaque(!tag >> 63);
         with_hash = (with_hash << (3 * has)) | (number * has);
@@ -189,8 +189,10 @@ pub unsafe fn find_ports<A: Address, W: Words>(
     // SAFETY: the caller's bucket is valid.
     unsafe {
         touch::<A, W>(bucket, hash);
-        let (way, _) = seek::<A, W>(bucket, Tag::hash(hash), |way| {
-            is_found_by::<A, W>(way_at::<A, W>(bucket, way), key)
+        let tagged = Tag::hash(hash);
+        let (way, _) = seek::<A, W>(bucket, tagged, |way| {
+            Tag(W::load(tag_at::<A, W>(bucket, way))).has(tagged)
+                && is_found_by::<A, W>(way_at::<A, W>(bucket, way), key)
         });
         if way >= WAYS {
             return false;
@@ -305,10 +307,19 @@ pub unsafe fn insert<A: Address, W: Words>(
             if scan.second() != 0 {
                 return Err(NoRoom);
             }
+            // What another CPU enters this moment may be this flow. It would be there twice.
+            let first = scan.first().wrapping_sub(1) as usize;
+            if first < WAYS && Tag(W::load(tag_at::<A, W>(bucket, first))).is_busy() {
+                return Err(NoRoom);
+            }
             let mut number = scan.empty();
             if has_line::<A>() {
-                let is_taken = W::opaque(W::load(tag_at::<A, W>(bucket, preferred)) >> 63);
-                number = select(is_taken, number, preferred as u64 + 1);
+                let tag = W::load(tag_at::<A, W>(bucket, preferred));
+                // Or another CPU has begun to since the scan.
+                if scan.first() == 0 && tag & Tag::HASH == hash {
+                    return Err(NoRoom);
+                }
+                number = select(W::opaque(tag >> 63), number, preferred as u64 + 1);
             }
             if number == 0 {
                 number = spared::<A, W>(bucket, flow.last_seen(), ticks_per_second);
@@ -323,6 +334,9 @@ pub unsafe fn insert<A: Address, W: Words>(
         let before = Tag(W::load(at));
         // Another CPU may have put another flow there meanwhile.
         if is_there && !before.has(hash) {
+            return Err(NoRoom);
+        }
+        if !is_there && displaces == 0 && before.0 & Tag::THERE != 0 {
             return Err(NoRoom);
         }
         if displaces != 0 {

@@ -1,5 +1,6 @@
 //! The table against a hash map, under several threads, and full.
 
+mod between;
 mod concurrent;
 mod model;
 mod peeked;

@@ -6,6 +6,7 @@ use std::thread;
 use super::*;
 use crate::flows::{Near, Sought, WAYS};
 use crate::testing::Random;
+use crate::testing::address::Numbered;
 use crate::testing::flow_buckets::FlowBuckets;
 
 /// Operations of each thread; `LB_FLOW_OPERATIONS` sets another number.
@@ -15,13 +16,12 @@ const THREADS: u64 = 2;
 const PORTS: u64 = 3 * 8 * WAYS as u64;
 
 /// A flow of a connection, of which nearly all follows from `salt`, and that from it.
-fn salted(port: u64, salt: u16, now: u32) -> Flow<[u8; 4]> {
-    let [a, b] = salt.to_be_bytes();
-    let ends = ([10, 244, 0, 1], [10, 96, 0, 1], [10, 244, a, b]);
+fn salted<A: Numbered>(port: u64, salt: u16, now: u32) -> Flow<A> {
+    let ends = (A::pod(1), A::vip(1), A::pod(salt as u8));
     flow(ends, (port as u16, 80), FlowState::NEW, now).salted(salt)
 }
 
-impl Flow<[u8; 4]> {
+impl<A: Numbered> Flow<A> {
     fn salted(mut self, salt: u16) -> Self {
         self.backend_id = u32::from(salt);
         self.service_id = !u32::from(salt);
@@ -45,9 +45,14 @@ impl Flow<[u8; 4]> {
 
 #[test]
 fn a_flow_that_is_found_is_one_that_was_stored() {
+    run::<[u8; 4]>();
+    run::<[u8; 16]>();
+}
+
+fn run<A: Numbered + Sync + Send>() {
     let operations = std::env::var("LB_FLOW_OPERATIONS")
         .map_or(OPERATIONS, |text| text.parse().expect("a number"));
-    let table = FlowBuckets::<[u8; 4]>::new(8 * WAYS as u32);
+    let table = FlowBuckets::<A>::new(8 * WAYS as u32);
     let (found, torn) = (AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -57,7 +62,7 @@ fn a_flow_that_is_found_is_one_that_was_stored() {
                 for now in 0..operations {
                     let number = random.number();
                     let port = number % PORTS;
-                    let salted = salted(port, (number >> 32) as u16, now as u32);
+                    let salted = salted::<A>(port, (number >> 32) as u16, now as u32);
                     match (number >> 48) % 8 {
                         0..3 => {
                             let _ = table.insert(&salted);
