@@ -22,7 +22,7 @@ pub const ELEMENTS: u32 = MARKS / MARKS_PER_ELEMENT;
 /// The hash has no secret: whoever collides with a backend only makes its own packets pay for lookups.
 #[inline(always)]
 pub fn mark<A: Address>(address: &A) -> u32 {
-    (address.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - 19)) as u32
+    (address.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - MARKS.trailing_zeros())) as u32
 }
 
 /// Index of the element that has a mark, and the mark's place in it.

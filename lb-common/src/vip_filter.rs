@@ -16,7 +16,7 @@ pub const WORDS: u32 = BITS / 64;
 /// The hash has no secret: whoever collides with a VIP only makes its own packets pay for a lookup.
 #[inline(always)]
 pub fn bit<A: Address>(address: &A) -> u32 {
-    (address.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - 19)) as u32
+    (address.fold().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS.trailing_zeros())) as u32
 }
 
 /// Index of the 64-bit word that holds a bit, and the mask of the bit in it.

@@ -1,4 +1,4 @@
-//! Plain segments of established connections: read, decided on and rewritten in one go, past the working memory.
+//! Plain segments of established connections: decided on and rewritten in one go, by what their flow leads to.
 
 use lb_common::packet::{self, ETHERNET, Packet};
 use lb_common::pipeline::{Action, Verdict, express};
@@ -45,14 +45,14 @@ pub(crate) fn from_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) 
 #[inline(never)]
 pub(crate) fn to_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(skb: Skb) -> i32 {
     match read::<A>(skb) {
-        Some((scratch, packet)) => to_pod_read::<A, N>(skb, scratch, &packet),
+        Some((scratch, packet)) => answer::<A, N>(skb, scratch, &packet),
         None => UNDECIDED,
     }
 }
 
 /// The same with a packet to a pod that is in the scratch memory already, and whose IP header has no options or extension headers.
 #[inline(never)]
-pub(crate) fn to_pod_parsed<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
+pub(crate) fn delivered<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     skb: Skb,
     scratch: *mut Scratch,
 ) -> i32 {
@@ -61,11 +61,11 @@ pub(crate) fn to_pod_parsed<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     }
     // SAFETY: this run's scratch, in which the packet was stored.
     let packet = unsafe { scratch::packet::<A>(scratch) };
-    to_pod_read::<A, N>(skb, scratch, packet)
+    answer::<A, N>(skb, scratch, packet)
 }
 
 #[inline(always)]
-fn to_pod_read<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
+fn answer<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     skb: Skb,
     scratch: *mut Scratch,
     packet: &Packet<A>,

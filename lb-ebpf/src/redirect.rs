@@ -13,7 +13,7 @@ use aya_ebpf::Global;
 use aya_ebpf::btf_maps::ProgramArray;
 use aya_ebpf::macros::{btf_map, classifier};
 use aya_ebpf::programs::TcContext;
-use lb_common::packet::{ETHERNET, Octets, Parse};
+use lb_common::packet::{ETHERNET, Octets, Parse, Transport};
 use lb_common::pipeline::deliver::{self, Arrival, Delivery, Pods, Way};
 use lb_common::pipeline::glance;
 use lb_common::reason::Reason;
@@ -153,7 +153,11 @@ fn into_pod<A: FamilyMaps + Into<[u8; N]>, const N: usize>(
     // SAFETY: this run's scratch, in which the packet was stored.
     let packet = unsafe { scratch::packet::<A>(scratch) };
     let action = if glance::may_be_answer(&KernelAddresses::NEW, packet) {
-        match express::to_pod_parsed::<A, N>(skb, scratch) {
+        let action = match packet.transport {
+            Transport::Tcp(..) => express::delivered::<A, N>(skb, scratch),
+            _ => UNDECIDED,
+        };
+        match action {
             UNDECIDED => crc::followed(skb, to_pod_parsed::<A, N>(skb, scratch)),
             action => action,
         }

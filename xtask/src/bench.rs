@@ -64,17 +64,17 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("to measure, it makes network namespaces and loads BPF programs: run it as root");
     }
     match &options.what {
-        What::ControlPlane(options) => beside_kube_proxy("control-plane", options),
+        What::ControlPlane(options) => beside_kube_proxy("control-plane", options, &[]),
         What::Packet(options) => packet(options),
-        What::Traffic(options) => beside_kube_proxy("traffic", options),
+        What::Traffic(options) => beside_kube_proxy("traffic", options, host::PROFILE),
         What::Charts => charts(),
         What::Userspace(options) => userspace(options),
     }
 }
 
 /// What needs the real kube-proxy, its tools, and an agent's program that is made for users.
-fn beside_kube_proxy(name: &str, options: &Measurement) -> Result<()> {
-    setup::ensure("measure", &[host::LAB, host::BENCH])?;
+fn beside_kube_proxy(name: &str, options: &Measurement, more: &'static [host::Tool]) -> Result<()> {
+    setup::ensure("measure", &[host::LAB, host::BENCH, more])?;
     let keep = workspace::root().join("target/bench");
     let tools = tools::prepare(&keep)?;
     build_ebpf::run()?;

@@ -138,11 +138,30 @@ impl Loaded {
         Self::load(Ticks::of_kernel()?.per_second(), FLOWS, families, &names)
     }
 
+    /// As [`Loaded::new`], as on a kernel that can't be told that a checksum is of IPv6 (before Linux 6.16).
+    ///
+    /// # Errors
+    /// As for [`Loaded::new`].
+    pub fn without_ipv6_sums() -> Result<Self> {
+        Self::load_for(Ticks::of_kernel()?.per_second(), FLOWS, BOTH, &[], false)
+    }
+
     fn load(
         ticks_per_second: u32,
         flows: u32,
         families: u32,
         deliver: &[&'static str],
+    ) -> Result<Self> {
+        let knows_ipv6_sums = object::knows_ipv6_sums();
+        Self::load_for(ticks_per_second, flows, families, deliver, knows_ipv6_sums)
+    }
+
+    fn load_for(
+        ticks_per_second: u32,
+        flows: u32,
+        families: u32,
+        deliver: &[&'static str],
+        knows_ipv6_sums: bool,
     ) -> Result<Self> {
         Sandbox::current()?;
         let secret = MemoryDataplane::<[u8; 4]>::new().secret();
@@ -164,6 +183,7 @@ impl Loaded {
             .override_global("SECRET", &secret, true)
             .override_global("TICKS_PER_SECOND", &ticks_per_second, true)
             .override_global("FAMILIES", &families, true)
+            .override_global("KNOWS_IPV6_SUMS", &u32::from(knows_ipv6_sums), true)
             .override_global("REDIRECT", &u32::from(!deliver.is_empty()), true)
             .load(object::for_kernel()?)
             .context("the object")?;

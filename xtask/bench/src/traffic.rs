@@ -121,6 +121,7 @@ pub fn run(options: &Options) -> Result<()> {
         measuring.as_secs_f64() / 60.0,
         (COMING_UP * modes.len() as u32).as_secs_f64() / 60.0
     );
+    profile::check(cpu)?;
     let rigs = rigs(options, &modes, cpu)?;
     for number in 1..=options.rounds {
         let start = Instant::now();

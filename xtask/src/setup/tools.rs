@@ -59,8 +59,10 @@ pub const FUZZ: &[Tool] = &[Tool::program("c++", "g++")];
 pub const BENCH: &[Tool] = &[
     Tool::program("nft", "nftables"),
     Tool::program("xtables-legacy-multi", "iptables"),
-    Tool::program("perf", "linux-perf"),
 ];
+
+/// What tells where the time goes.
+pub const PROFILE: &[Tool] = &[Tool::program("perf", "linux-perf")];
 
 /// What boots other kernels than the machine's own.
 pub const KERNELS: &[Tool] = &[

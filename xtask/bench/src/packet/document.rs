@@ -17,11 +17,11 @@ The agent's programs run by `BPF_PROG_TEST_RUN` on TCP segments without data, in
 rounds are interleaved. A figure is the median of the rounds, with the lowest and the highest in brackets, in nanoseconds over a
 program that does nothing, which is run on the same frame right before.
 
-- Each round loads the programs anew. Where in memory the kernel puts them is random, and the same instructions may take a third
+- Each round loads the agent's programs anew. Where in memory the kernel puts them is random, and the same instructions may take a third
   longer in one place than in another.
-- P7 and P10: one packet again and again in the kernel's own loop; all that it touches is in the nearest cache. The endpoint of
+- P7 and P10: a packet again and again in the kernel's own loop; all that it touches is in the nearest cache. The endpoint of
   every Service is its VIP itself, so that a translated packet is the same packet: every step is taken but for the change of a
-  port. P10 is the mean of 64 packets, one after the other, each of another address: some of them look like a backend's to the filter.
+  port. P10 is the mean of 64 such loops, each of another address: to the filters some of them look like a VIP's or a backend's.
 - *Past the stack* (P7): the same with `--redirect=on`, to a pod behind a veth a hop away. A small program writes the packet's headers anew
   before each run, for they are changed. What the kernel then does with the packet is not in it.
 - P8 and P9: the same loop, in which a small program gives each run the addresses and ports of another client and goes on with the
@@ -35,7 +35,7 @@ program that does nothing, which is run on the same frame right before.
 - *LRU*: the same without the table of flows, as on kernels before Linux 5.12 and on processors other than x86-64.
 - The data plane's own counters must show after each measurement that every packet was what the row says: of a known flow, of a new one,
   or of none. A table is *full* where at least nine of ten new flows have displaced an entry, and has *room* where at most one has.
-- *Map operations* are those of the same decisions in memory, on the same packets: loads from arrays, lookups of rows, flows that are
+- *Map operations* are those of the same decisions in memory, on the same packets (of P10, on one that no filter takes for another's): loads from arrays, lookups of rows, flows that are
   sought, flows and rows that are written. What a flow that is written or sought costs in the kernel's maps is for the table of
   flows to say: one that is written may be two entries.
 - *Verified*: instructions that the verifier walks of the program that the packet runs through, in all of its ways.

@@ -33,9 +33,11 @@ lowest and the highest in brackets.
 - Client and server are processes with blocking sockets on one and the same processor; TCP uses cubic on both ends. IPv4. A socket's
   options (cubic, two time-outs) are set before it connects and are a part of CRR's time, for all alike.
 - *Where the time goes*: after the rounds each of these data planes exchanges octets for some seconds more, and for two of them `perf`
-  looks at the processor of client and server 9973 times a second (`perf record --event cpu-clock`). A function of the kernel is sorted by
-  how its name begins; what the compiler has put into another one counts as that. The calls of the programs at the hooks are a part of
-  the devices' functions.
+  looks at the processor of client and server 9973 times a second (`perf record --event cpu-clock`). The sum is the mean time of a
+  transaction meanwhile, `perf` included; the tables above have medians without it. A function of the kernel is sorted by how its name
+  begins; what the compiler has put into another one counts as that. The calls of the programs at the hooks are a part of the devices'
+  functions, what helpers do with packets' memory a part of that. The clock can't look where interrupts are off: that time is
+  found where they are turned on again, most often at the end of a lock or of a change between processes.
 - CPU is what the whole machine was busy with, interrupts included, for each transaction.
 - No transaction failed: a measurement with a refused connection, a lost datagram or a missing octet ends the run. After each, the
   kernel's counters of forwarded packets must show that packets took the way that the data plane's name says.

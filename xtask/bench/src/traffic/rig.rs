@@ -16,7 +16,7 @@ use crate::bpf::program::Link;
 /// How long a node may take to learn where the pods are.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A neighbour may be forgotten in the middle of a measurement, which then is no figure and is taken again.
-const ATTEMPTS: u32 = 3;
+pub const ATTEMPTS: u32 = 3;
 /// What a redirected measurement may leave to the stack: where a neighbour's address is being confirmed, say.
 const FEW: u64 = 100;
 
@@ -92,7 +92,10 @@ impl Rig {
     }
 
     /// Tries until packets take the way that they should. No transaction may fail.
-    fn wait_for_way(&self, mode: Mode, place: Place, workload: Workload) -> Result<()> {
+    ///
+    /// # Errors
+    /// If one does, or packets don't.
+    pub fn wait_for_way(&self, mode: Mode, place: Place, workload: Workload) -> Result<()> {
         let mut last = None;
         let found = wait_for("packets to take their way", PATIENCE, || {
             let tried = self.once(mode, place, workload, Duration::from_millis(2));
@@ -109,7 +112,10 @@ impl Rig {
     }
 
     /// What was measured, and what is wrong with the way that packets took.
-    fn once(
+    ///
+    /// # Errors
+    /// With the first transaction that goes wrong.
+    pub fn once(
         &self,
         mode: Mode,
         place: Place,

@@ -7,7 +7,6 @@ use super::beside;
 use super::client::Sample;
 use super::goals::{self, Goal};
 use super::mode::{Asks, Place, Plane, Workload};
-use super::profile::PARTS;
 use super::results::{Results, Row};
 use crate::numbers::{median, short};
 
@@ -155,13 +154,14 @@ fn profiles(results: &Results) -> String {
             names.join(" | "),
             "---|".repeat(names.len()),
         );
-        let names = PARTS.iter().map(|(name, _)| *name);
-        for (number, name) in names.chain(["anything else"]).enumerate() {
-            let cells = of_place.iter().map(|it| it.nanoseconds(number));
-            let cells: Vec<String> = cells
-                .map(|it| it.map_or(NONE.to_owned(), |it| format!("{it:.0}")))
-                .collect();
-            let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+        let parts = of_place[0].parts().map(|(part, _)| part);
+        for part in parts {
+            let cells = of_place.iter().map(|it| {
+                let of_part = it.parts().find(|(name, _)| *name == part);
+                of_part.map_or(NONE.to_owned(), |(_, ns)| format!("{ns:.0}"))
+            });
+            let cells: Vec<String> = cells.collect();
+            let _ = writeln!(text, "| {part} | {} |", cells.join(" | "));
         }
         let sums: Vec<String> = of_place
             .iter()
@@ -175,7 +175,7 @@ fn profiles(results: &Results) -> String {
                 .collect();
             let _ = writeln!(
                 text,
-                "BPF programs and what they call, of {}: {}.\n",
+                "BPF programs and helpers of {}: {}.\n",
                 profile.mode.name(),
                 functions.join(", ")
             );
@@ -240,6 +240,7 @@ fn absolute(results: &Results, place: Place) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::mode::Mode;
+    use super::super::profile::Profile;
     use super::super::results::tests::of;
     use super::*;
 
@@ -248,6 +249,40 @@ mod tests {
             plane: Plane::Redirect,
             asks: Asks::Vip,
             services: 100,
+        }
+    }
+
+    #[test]
+    fn a_table_says_where_the_time_goes() {
+        let mut results = of(redirect(), Place::Local, Workload::TcpRr, &[10.0], &[9.0]);
+        let profile = |mode, transaction, programs: f64| Profile {
+            mode,
+            place: Place::Local,
+            transaction,
+            samples: 9,
+            shares: vec![
+                ("BPF".to_owned(), programs),
+                ("else".to_owned(), 1.0 - programs),
+            ],
+            programs: vec![
+                ("from_pod".to_owned(), programs),
+                ("to_pod".to_owned(), 0.001),
+            ],
+        };
+        let direct = results.modes()[0];
+        results.profiles = vec![
+            profile(direct, 10_000.0, 0.0),
+            profile(redirect(), 9_000.0, 0.1),
+        ];
+        let text = tables(&results);
+        for line in [
+            "| part of the kernel | direct | lb redirect, 100 |",
+            "| BPF | 0 | 900 |",
+            "| else | 10000 | 8100 |",
+            "| **together** | **10000** | **9000** |",
+            "BPF programs and helpers of lb redirect, 100: `from_pod` 900.",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
         }
     }
 
