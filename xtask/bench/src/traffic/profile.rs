@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use lab::Sandbox;
@@ -139,17 +139,22 @@ fn once(rig: &Rig, mode: Mode, place: Place, cpu: usize) -> Result<(Profile, Opt
     let (measured, recorded) = thread::scope(|scope| {
         let recorder = scope.spawn(|| {
             thread::sleep(AROUND);
-            record(cpu, LOOKED_AT, &file)
+            record(cpu, LOOKED_AT, &file).map(|()| Instant::now())
         });
         let time = LOOKED_AT + AROUND * 3;
         let measured = rig.once(mode, place, Workload::TcpRr, time);
-        (measured, recorder.join())
+        let end = Instant::now();
+        (measured.map(|it| (it, end)), recorder.join())
     });
-    let (sample, wrong_way) = measured?;
-    match recorded {
-        Ok(recorded) => recorded?,
-        Err(_) => bail!("the thread that records has panicked"),
-    }
+    let ((sample, wrong_way), end) = measured?;
+    let Ok(recorded) = recorded else {
+        bail!("the thread that records has panicked");
+    };
+    ensure!(
+        recorded? <= end,
+        "{}: perf was still looking when the exchange was over: is the machine busy?",
+        mode.name()
+    );
     let profile = sorted(&read(&file)?, mode, place, 1e9 / sample.rate)?;
     let expected = LOOKED_AT.as_secs() as u32 * FREQUENCY;
     ensure!(
@@ -181,33 +186,31 @@ pub fn check(cpu: usize) -> Result<()> {
 
 /// Records what runs on a processor, from another one where there is one.
 fn record(cpu: usize, time: Duration, file: &Path) -> Result<()> {
-    let output = perf(cpu)
+    let mut command = perf(cpu);
+    command
         .args(["record", "--quiet", "--event", "cpu-clock"])
         .args(["--freq", &FREQUENCY.to_string()])
         .args(["--cpu", &cpu.to_string()])
         .arg("--output")
         .arg(file)
-        .args(["--", "sleep", &time.as_secs_f64().to_string()])
-        .output()
-        .context("perf")?;
-    ensure!(
-        output.status.success(),
-        "perf record: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+        .args(["--", "sleep", &time.as_secs_f64().to_string()]);
+    output(command).map(drop)
 }
 
 /// A function for each sample.
 fn read(file: &Path) -> Result<String> {
-    let output = Command::new("perf")
-        .args(["script", "--fields", "ip,sym", "--input"])
-        .arg(file)
-        .output()
-        .context("perf")?;
+    let mut command = Command::new("perf");
+    command.args(["script", "--fields", "ip,sym", "--input"]);
+    command.arg(file);
+    output(command)
+}
+
+/// What a command prints.
+fn output(mut command: Command) -> Result<String> {
+    let output = command.output().context("perf")?;
     ensure!(
         output.status.success(),
-        "perf script: {}",
+        "{command:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
